@@ -1,0 +1,41 @@
+"""Settings of an `opd` stage."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from polymath.stage import RolloutConfig
+
+
+class OpdConfig(RolloutConfig):
+    """On-policy distillation: the student samples, and each sample is scored by the teacher of its domain."""
+
+    kind: Literal["opd"] = "opd"
+    domains: tuple[str, ...] = Field(default=(), description="The keys of `teacher_models`; nothing else is allowed.")
+    teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
+    domain_weights: dict[str, float] = Field(
+        default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
+    )
+    beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _domains_are_those_with_a_teacher(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("teacher_models"), dict):
+            return {"domains": tuple(values["teacher_models"])} | values
+        return values
+
+    @model_validator(mode="after")
+    def _every_domain_has_one_teacher(self) -> "OpdConfig":
+        if set(self.domains) != set(self.teacher_models):
+            raise ValueError(f"domains {list(self.domains)} and teachers {list(self.teacher_models)} are not the same")
+        if unknown := set(self.domain_weights) - set(self.teacher_models):
+            raise ValueError(f"domain_weights names {sorted(unknown)}, which no teacher has")
+        return self
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.from_, *self.teacher_models.values())
+
+    def weight(self, domain: str) -> float:
+        """w_i of a domain."""
+        return self.domain_weights.get(domain, 1.0)

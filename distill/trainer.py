@@ -1,0 +1,103 @@
+"""TRL's `DistillationTrainer` with several teachers and the report's weighted sum as its loss.
+
+    L = sum_i w_i * mean over the tokens of domain i of KL( student || teacher_i )        (report, equation 29)
+
+The student samples; each sample has one teacher, and the divergence is exact over the whole vocabulary at every sampled
+position. The mean is taken within each domain, so a domain of short answers weighs as much as one of long answers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from trl import DistillationTrainer
+from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
+
+from distill.teachers import Teacher
+from polymath.training import RolloutMixin
+
+Batch = dict[str, Any]
+
+
+def domain_scales(
+    teacher_index: torch.Tensor, lengths: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """What each row's summed divergence is multiplied with: `w_i / tokens of domain i in the batch`.
+
+    `teacher_index` and `lengths` are `[B]`, `weights` is `[teachers]`; the result is `[B]`. The weights of the domains
+    that occur are kept as they are: a batch without one domain has a smaller loss, not a reweighted one.
+    """
+    tokens = torch.zeros_like(weights).index_add_(0, teacher_index, lengths.to(weights.dtype))
+    return (weights / tokens.clamp(min=1))[teacher_index]
+
+
+class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
+    """Rows have a `domain`, which names their teacher. One process; the teachers stay where they were loaded."""
+
+    def __init__(self, *, domain_weights: Mapping[str, float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.teacher_ids = list(domain_weights)
+        self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
+        self.teachers: Mapping[str, Teacher] = {}  # set before training: adapters need the model that is trained
+
+    def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
+        batch = super()._generate_and_score_completions(inputs)
+        index = torch.tensor([self.teacher_ids.index(row["domain"]) for row in inputs], device=self.accelerator.device)
+        lengths = batch["completion_mask"].sum(dim=1)
+        for mode in sorted({row["mode"] for row in inputs}):
+            own = torch.tensor([row["mode"] == mode for row in inputs], device=lengths.device)
+            self._metrics["train"][f"length/{mode}"].append(lengths[own].float().mean().item())
+        return batch | {
+            "teacher_index": index,
+            "domain_scale": domain_scales(index, lengths, self.domain_weights),
+        }
+
+    def _compute_loss(
+        self, unwrapped_student: Any, inputs: Batch, num_items_in_batch: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        # The trainer calls the backbone itself, past the forward that accelerate wrapped in autocast
+        with self.accelerator.autocast():
+            return self._weighted_divergence(unwrapped_student, inputs)
+
+    def _weighted_divergence(
+        self, student: Any, inputs: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        mask_BT = inputs["completion_mask"].bool()
+        student_BTH = self._hidden_states(student, inputs)
+        head = student.get_output_embeddings()
+        loss, entropy = student_BTH.new_zeros((), dtype=torch.float32), student_BTH.new_zeros((), dtype=torch.float32)
+        for index in inputs["teacher_index"].unique().tolist():
+            rows = inputs["teacher_index"] == index
+            teacher = self.teachers[self.teacher_ids[index]]
+            with teacher.active():
+                teacher_BTH = self._hidden_states(teacher.backbone(), {key: inputs[key][rows] for key in SEQUENCES})
+            divergence_N, entropy_N = self._divergence(student_BTH[rows], head, teacher_BTH, teacher.head(), mask_BT[rows])
+            scale_N = inputs["domain_scale"][rows][:, None].expand_as(mask_BT[rows])[mask_BT[rows]]
+            loss = loss + (divergence_N * scale_N).sum()
+            entropy = entropy + entropy_N.sum()
+            self._metrics["train"][f"kl/{self.teacher_ids[index]}"].append(divergence_N.mean().item())
+        return loss, entropy.detach(), mask_BT.sum()
+
+    def _hidden_states(self, model: Any, inputs: Batch) -> torch.Tensor:
+        """Last hidden states `[B, T, H]` at the positions that predict the completion's tokens."""
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        return self._get_last_hidden_state(model, ids, mask, inputs["completion_ids"].size(1))
+
+    def _divergence(
+        self, student_BTH: torch.Tensor, head: Any, teacher_BTH: torch.Tensor, teacher_head: Any, mask_BT: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Divergence and student entropy, `[N]` each, at the N positions inside the mask."""
+        return ChunkedDivergenceFunction.apply(
+            student_BTH[mask_BT],
+            head.weight,
+            head.bias,
+            teacher_BTH[mask_BT],
+            teacher_head.weight,
+            teacher_head.bias,
+            self.beta,
+            self.temperature,
+        )
+
+
+SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")

@@ -1,0 +1,51 @@
+"""The `base` stage: the recipe's model in one folder, whatever it came from."""
+
+from pathlib import Path
+
+from polymath import models, tiny
+from polymath.chat import MODES, V4Template
+from polymath.domains import training_tasks
+from polymath.run_dir import StageDir, whole_folder
+from polymath.stage import StageJob
+from polymath.training import Report
+
+CORPUS_TASKS = 400  # tasks of each domain from which the tokenizer of a tiny model learns its merges
+
+
+def run(job: StageJob, report: Report) -> None:
+    """Make, convert or link the model; raises `FileNotFoundError` for a path that is not there."""
+    config: models.TinyModel | models.PretrainedModel = job.extra["model"]
+    target = StageDir(job.folder).model
+    if isinstance(config, models.TinyModel):
+        model, tokenizer = tiny.build(config, _corpus(job), job.seed)
+        with whole_folder(target) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    elif config.name.endswith(".gguf"):
+        with whole_folder(target) as folder:
+            models.convert_gguf(Path(config.name), folder)
+    else:
+        _link(target, _find(config))
+    report(1, 1, {})
+
+
+def _corpus(job: StageJob) -> list[str]:
+    template = V4Template()
+    tasks = [task for domain in job.domains.values() for task in training_tasks(domain, CORPUS_TASKS, job.seed)]
+    return [template.prompt(t.question, mode) + template.completion(t.demonstration, mode) for t in tasks for mode in MODES]
+
+
+def _find(config: models.PretrainedModel) -> Path:
+    folder = Path(config.name)
+    if folder.is_dir():
+        return folder.resolve()
+    if folder.is_absolute() or config.name.startswith(".") or config.name.count("/") != 1 or folder.parent.is_dir():
+        raise FileNotFoundError(f"model.name: there is no folder {config.name} (in {Path.cwd()})")
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(config.name, revision=config.revision))
+
+
+def _link(place: Path, target: Path) -> None:
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)

@@ -1,0 +1,161 @@
+"""The command line: `polymath run`, `resume`, `report`, `convert`, `schema`."""
+
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from polymath.manifest import describe
+from polymath.pipeline import Pipeline, Plan, StageFailed, plan
+from polymath.progress import Bars, Lines
+from polymath.recipe import Recipe, load_recipe, load_resolved, recipe_schema
+from polymath.run_dir import RunDir, read_json, write_json, write_text
+from polymath.source import RecipeError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+out, err = Console(), Console(stderr=True)
+USAGE, FAILED, INTERRUPTED = 2, 1, 130
+
+
+@app.command("run")
+def run_command(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, for example recipes/miniature.yaml.")],
+    run_dir: Annotated[Path | None, typer.Option(help="Where the run is kept; one that exists goes on.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="stage.field=value; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and write nothing.")] = False,
+) -> None:
+    """Run a recipe; stages that are done are skipped."""
+    try:
+        resolved = load_recipe(recipe, set_)
+    except RecipeError as error:
+        for problem in error.problems:
+            err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from error
+    run = RunDir(run_dir or Path("runs") / f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if dry_run:
+        out.print(_plan_table(plan(resolved, run), run))
+        return
+    run.path.mkdir(parents=True, exist_ok=True)
+    with _locked(run):
+        write_text(run.recipe, recipe.read_text(encoding="utf-8"))
+        write_json(run.manifest, describe(sys.argv) | {"seed": resolved.seed, "recipe": str(recipe), "set": set_ or []})
+        write_json(run.resolved, resolved.dump())
+        _execute(resolved, run)
+
+
+@app.command()
+def resume(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Finish a run that was interrupted."""
+    run = RunDir(run_dir)
+    recipe = _saved_recipe(run)
+    with _locked(run):
+        _execute(recipe, run)
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Write the report of a run, finished or not."""
+    run = RunDir(run_dir)
+    _write_report(_saved_recipe(run), run)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A .gguf file.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write.")],
+) -> None:
+    """Turn a GGUF file into a folder of safetensors that recipes can name."""
+    from polymath.models import convert_gguf
+    from polymath.run_dir import whole_folder
+
+    if not source.is_file() or source.suffix != ".gguf":
+        _stop(f"{source}: no such .gguf file")
+    with whole_folder(target) as folder:
+        convert_gguf(source, folder)
+    out.print(f"{target} is ready: use it as `model: {{name: {target}}}`", highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    print(json.dumps(recipe_schema(), indent=1))
+
+
+def _saved_recipe(run: RunDir) -> Recipe:
+    if not run.resolved.exists():
+        _stop(f"{run.path}: there is no {run.resolved.name}, so no run to go on with; start one with: polymath run RECIPE")
+    return load_resolved(run.resolved)
+
+
+def _execute(recipe: Recipe, run: RunDir) -> None:
+    out.print(f"[bold]{escape(recipe.name)}[/] in {run.path}, seed {recipe.seed}", highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    display = Bars(out) if out.is_terminal else Lines(out)
+    run.event("run", command=sys.argv)
+    try:
+        with display:
+            Pipeline(recipe, run, display).run()
+    except StageFailed as error:
+        err.print(f"{error}\n  go on with: polymath resume {run.path}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as error:
+        err.print(f"\ninterrupted; go on with: polymath resume {run.path}", markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from error
+    out.print(f"finished in {time.monotonic() - started:.0f} s", highlight=False)
+    _write_report(recipe, run)
+
+
+def _write_report(recipe: Recipe, run: RunDir) -> None:
+    from polymath.report import write_report
+
+    page = write_report(recipe, run)
+    if scores := read_json(run.summary)["scores"]:
+        out.print(_score_table(scores))
+    out.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+def _plan_table(stages: list[Plan], run: RunDir) -> Table:
+    table = Table("stage", "kind", "reads", "steps", "state", title=str(run.path), box=None, title_justify="left")
+    for stage in stages:
+        steps = getattr(stage.job.config, "max_steps", "")
+        table.add_row(stage.job.name, stage.job.config.kind, " ".join(stage.parents), str(steps), stage.status())
+    return table
+
+
+def _score_table(scores: list[dict]) -> Table:
+    columns = list(dict.fromkeys((score["domain"], score["mode"]) for score in scores))
+    cells = {(s["model"], s["domain"], s["mode"]): f"{100 * s['accuracy']:.1f}" for s in scores}
+    table = Table("held out, %", box=None)
+    for domain, mode in columns:
+        table.add_column(f"{domain} {mode}", justify="right")
+    for model in dict.fromkeys(score["model"] for score in scores):
+        table.add_row(model, *(cells.get((model, *column), "") for column in columns))
+    return table
+
+
+@contextmanager
+def _locked(run: RunDir) -> Iterator[None]:
+    with run.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _stop(f"{run.path}: another process is running this run")
+        yield
+
+
+def _stop(message: str) -> None:
+    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(USAGE)
+
+
+if __name__ == "__main__":
+    app()

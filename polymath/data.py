@@ -1,0 +1,91 @@
+"""Rows: tasks rendered for one model. A row is the one type from the domain to the loss."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from polymath.chat import Mode, Template
+from polymath.domains import Domain, held_out_tasks, training_tasks
+from polymath.domains.task import Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task in one think mode, as text.
+
+    `prompt` ends where the model begins to write, `completion` is the demonstration with the end of the turn,
+    `answer` is what the reward named `reward` verifies.
+    """
+
+    prompt: str
+    completion: str
+    domain: str
+    mode: Mode
+    reward: str
+    answer: str
+
+
+def training_rows(
+    domains: Mapping[str, Domain], modes: Sequence[Mode], count: int, seed: int, template: Template
+) -> list[Row]:
+    """`count` rows, in turn from every domain and mode, none of them held out."""
+    share = -(-count // len(domains))
+    pools = {name: training_tasks(domain, share, seed) for name, domain in domains.items()}
+    turns = [
+        _row(name, domains[name], tasks[index], modes[index % len(modes)], template)
+        for index in range(share)
+        for name, tasks in pools.items()
+    ]
+    return turns[:count]
+
+
+def held_out_rows(name: str, domain: Domain, mode: Mode, count: int, seed: int, template: Template) -> list[Row]:
+    """`count` rows of one domain and mode that training never sees."""
+    return [_row(name, domain, task, mode, template) for task in held_out_tasks(domain, count, seed)]
+
+
+def _row(name: str, domain: Domain, task: Task, mode: Mode, template: Template) -> Row:
+    return Row(
+        prompt=template.prompt(task.question, mode),
+        completion=template.completion(task.demonstration, mode),
+        domain=name,
+        mode=mode,
+        reward=domain.reward,
+        answer=task.answer,
+    )
+
+
+def prompt_dataset(rows: Sequence[Row]) -> "Dataset":
+    """Rows as the on-policy trainers read them; every column reaches the rewards and the loss."""
+    from datasets import Dataset
+
+    return Dataset.from_list([{key: value for key, value in asdict(row).items() if key != "completion"} for row in rows])
+
+
+def demonstration_dataset(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
+    """Rows as `SFTTrainer` reads them, tokenized here.
+
+    Prompt and completion are encoded apart, as they are when the model samples: encoded as one text, tokens could merge
+    across the boundary, and the model would train on a prompt that it never sees.
+    """
+    from datasets import Dataset
+
+    encode: Callable[[str], list[int]] = lambda text: tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
+    pairs = [(encode(row.prompt), encode(row.completion)) for row in rows]
+    return Dataset.from_list(
+        [
+            {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
+            for prompt, completion in pairs
+        ]
+    )
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """SHA-256 of the rows' content."""
+    return hashlib.sha256(json.dumps([asdict(row) for row in rows]).encode()).hexdigest()

@@ -1,0 +1,55 @@
+"""Domains: where prompts, demonstrations, verifiable answers and held-out tasks come from.
+
+A domain is its own configuration: a frozen model with a `kind`, the name of the reward that verifies its answers, and
+`draw`, which makes one task. Everything else follows from that here. Which tasks are held out is a property of the task
+(a hash of its key), so training and evaluation share no prompt however many are drawn, with whatever seed.
+"""
+
+import random
+import zlib
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from polymath.domains.agent import AgentDomain
+from polymath.domains.gym import GymDomain
+from polymath.domains.math import MathDomain
+from polymath.domains.task import Task
+
+Domain = Annotated[MathDomain | AgentDomain | GymDomain, Field(discriminator="kind")]
+Split = Literal["train", "held_out"]
+
+HELD_OUT_SHARE = 8  # one task in so many is held out
+DRAWS_PER_TASK = 400  # how many draws to spend on each task wanted before the domain counts as too small
+
+
+def is_held_out(task: Task) -> bool:
+    """Whether a task belongs to evaluation; the same for every run, seed and recipe."""
+    return zlib.crc32(task.key.encode()) % HELD_OUT_SHARE == 0
+
+
+def training_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
+    """`count` tasks that are not held out; a small domain repeats some."""
+    return _draw(domain, count, random.Random(f"{seed}/train"), held_out=False, unique=False)
+
+
+def held_out_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
+    """`count` different held-out tasks."""
+    return _draw(domain, count, random.Random(f"{seed}/held_out"), held_out=True, unique=True)
+
+
+def _draw(domain: Domain, count: int, rng: random.Random, *, held_out: bool, unique: bool) -> list[Task]:
+    tasks: list[Task] = []
+    seen: set[str] = set()
+    for _ in range(count * DRAWS_PER_TASK):
+        task = domain.draw(rng)
+        if is_held_out(task) != held_out or (unique and task.key in seen):
+            continue
+        seen.add(task.key)
+        tasks.append(task)
+        if len(tasks) == count:
+            return tasks
+    raise ValueError(
+        f"domain {domain.kind!r} has only {len(tasks)} of the {count} {'held-out' if held_out else 'training'} tasks "
+        f"asked for: lower the number, or widen the domain's settings"
+    )

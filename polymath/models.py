@@ -1,0 +1,115 @@
+"""Models: a hub id, a folder, a GGUF file, or a tiny one made here; adapters on any of them."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from polymath.strict import StrictModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTER_FILE = "adapter_config.json"
+Dtype = Literal["float32", "bfloat16"]
+
+
+class TinyModel(StrictModel):
+    """A randomly initialised model with a byte-level BPE that has the V4 tokens.
+
+    `init` names the architecture; the sizes are called as in transformers' configuration. Weights start wider than
+    usual (0.1, not 0.02), without which a model of this size takes several times as many steps to learn a sum.
+    """
+
+    init: Literal["qwen3"] = "qwen3"
+    vocab_size: int = Field(default=768, ge=320, description="At most so many tokens, the V4 tokens included.")
+    hidden_size: int = Field(default=128, ge=32)
+    intermediate_size: int = Field(default=384, ge=32)
+    num_hidden_layers: int = Field(default=2, ge=1)
+    num_attention_heads: int = Field(default=4, ge=1)
+    num_key_value_heads: int = Field(default=4, ge=1)
+    head_dim: int = Field(default=32, ge=8)
+    max_position_embeddings: int = Field(default=512, ge=64)
+    initializer_range: float = Field(default=0.1, gt=0)
+
+
+class PretrainedModel(StrictModel):
+    """A model that exists: a hub id, a folder or a `.gguf` file."""
+
+    name: str = Field(description="Hub id, folder, or path of a .gguf file; paths are relative to the working folder.")
+    revision: str | None = Field(default=None, description="Revision of a hub id.")
+
+
+def _form(value: Any) -> str:
+    given = value if isinstance(value, dict) else vars(value)
+    return "init" if "init" in given else "name"
+
+
+ModelConfig = Annotated[
+    Annotated[TinyModel, Tag("init")] | Annotated[PretrainedModel, Tag("name")], Discriminator(_form)
+]
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a model's folder holds a PEFT adapter rather than whole weights."""
+    return (folder / ADAPTER_FILE).exists()
+
+
+def base_of(folder: Path) -> Path:
+    """The folder whose weights an adapter sits on; the folder itself where it holds whole weights."""
+    if not is_adapter(folder):
+        return folder.resolve()
+    base = Path(json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    if not base.exists():
+        raise FileNotFoundError(
+            f"{folder / ADAPTER_FILE}: base_model_name_or_path is {base}, which is not there; "
+            "set it to the folder of the base model (the run was moved?)"
+        )
+    return base.resolve()
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer that was saved with a model; pads at the left, as generation needs."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, padding_side="left")
+
+
+def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False) -> "PreTrainedModel":
+    """The model of a folder; an adapter comes on its base, and only its weights can be trained."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    # transformers' own default is float32 for some models and the checkpoint's type for others: always say which
+    model = AutoModelForCausalLM.from_pretrained(base_of(folder), dtype=getattr(torch, dtype))
+    if is_adapter(folder):
+        model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    return model
+
+
+def convert_gguf(path: Path, folder: Path) -> None:
+    """Write the model of a `.gguf` file as safetensors (bfloat16), with its tokenizer.
+
+    transformers dequantises the weights but keeps the quantised state, which it then refuses to save, and mistakes the
+    end-of-turn token; the file's own metadata has the right one.
+    """
+    import torch
+    from gguf import GGUFReader
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    quantised = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    config = quantised.config
+    del config.quantization_config
+    model = type(quantised)(config)
+    model.load_state_dict(quantised.state_dict())
+    tokenizer = AutoTokenizer.from_pretrained(**place)
+    eos = int(GGUFReader(path).fields["tokenizer.ggml.eos_token_id"].contents())
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(eos)
+    tokenizer.pad_token = tokenizer.eos_token
+    for settings in (model.config, model.generation_config):
+        settings.eos_token_id = settings.pad_token_id = eos
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,256 @@
+"""The graph of stages: what is done is skipped, what was interrupted goes on, branches run side by side.
+
+A stage is done when its folder says so under the same fingerprint: a hash of all that it is given (settings, seed,
+domains, the fingerprints of the stages it reads) and of the code that runs it.
+"""
+
+import hashlib
+import importlib
+import json
+import multiprocessing.connection
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from polymath import launch
+from polymath.launch import StageProcess
+from polymath.models import PretrainedModel, TinyModel
+from polymath.progress import Display
+from polymath.recipe import Recipe
+from polymath.run_dir import RunDir, StageDir
+from polymath.stage import BASE, BaseConfig, RolloutConfig, StageConfig, StageJob
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNNERS = {
+    "base": "polymath.base",
+    "sft": "sft.train",
+    "grpo": "rl.train",
+    "opd": "distill.train",
+    "eval": "polymath.evaluate",
+}
+SHOWS_ONLY = {"cli.py", "progress.py", "report.py", "plots.py", "source.py", "recipe.py", "pipeline.py", "manifest.py"}
+
+
+class StageFailed(RuntimeError):
+    """A stage ended before its work was done; the message names stage, cause and log."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stage of a run, resolved."""
+
+    job: StageJob
+    parents: tuple[str, ...]
+    folder: StageDir
+
+    def status(self) -> str:
+        """`done`, `interrupted`, `changed` (a result of other settings is there) or `new`."""
+        state = self.folder.read_state()
+        if not state:
+            return "new"
+        if state.get("fingerprint") != self.job.fingerprint:
+            return "changed"
+        return "done" if state.get("status") == "done" else "interrupted"
+
+
+def plan(recipe: Recipe, run: RunDir) -> list[Plan]:
+    """Every stage in order, `base` first."""
+    graph = {BASE: [], **{name: list(dict.fromkeys(s.parents())) for name, s in recipe.stages.items()}}
+    order = [BASE, *recipe.order()]
+    folders = {name: run.stage(index, name) for index, name in enumerate(order)}
+    plans: dict[str, Plan] = {}
+    for name in order:
+        config = BaseConfig() if name == BASE else recipe.stages[name]
+        parents = tuple(graph[name])
+        given = _given(recipe, config)
+        inherited = {parent: plans[parent].job.fingerprint for parent in parents}
+        job = StageJob(
+            name=name,
+            folder=folders[name].path,
+            models={parent: folders[parent].model for parent in parents},
+            threads=_threads(name, graph),
+            fingerprint=_fingerprint(given, inherited),
+            **given,
+        )
+        plans[name] = Plan(job, parents, folders[name])
+    return list(plans.values())
+
+
+def _given(recipe: Recipe, config: StageConfig) -> dict[str, Any]:
+    """What a stage is given of the recipe: no more than it reads, for all of it enters its fingerprint."""
+    names = config.domain_names()
+    extra: dict[str, Any] = {}
+    if isinstance(config, BaseConfig):
+        names = tuple(recipe.domains) if isinstance(recipe.model, TinyModel) else ()
+        extra["model"] = recipe.model
+    if config.kind == "eval":
+        extra["verify"] = importlib.import_module("rewards").verify
+    own_seed = getattr(config, "seed", None)
+    return {
+        "config": config,
+        "domains": {name: recipe.domains[name] for name in names},
+        "modes": recipe.modes if isinstance(config, RolloutConfig) else {},
+        "chat": recipe.chat,
+        "seed": recipe.seed if own_seed is None else own_seed,
+        "extra": extra,
+    }
+
+
+def _threads(name: str, graph: Mapping[str, list[str]]) -> int:
+    """Cores for each stage of the same depth. It depends on the recipe alone: sums of floats depend on the threads."""
+
+    @cache
+    def depth(stage: str) -> int:
+        return 1 + max((depth(parent) for parent in graph[stage]), default=0)
+
+    width = sum(depth(stage) == depth(name) for stage in graph)
+    cores = os.cpu_count() or 1
+    return max(1, cores // min(width, cores))
+
+
+def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
+    config = given["config"]
+    model = given["extra"].get("model")
+    content = {
+        "config": config.model_dump(mode="json"),
+        "domains": {name: domain.model_dump(mode="json") for name, domain in given["domains"].items()},
+        "modes": {name: mode.model_dump(mode="json") for name, mode in given["modes"].items()},
+        "chat": given["chat"],
+        "seed": given["seed"],
+        "model": model.model_dump(mode="json") if model else None,
+        "files": _hash_files(Path(model.name)) if isinstance(model, PretrainedModel) else None,
+        "inherited": dict(inherited),
+        "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _hash_code(package: str) -> str:
+    """The sources that a stage of this package runs: its own, the rewards', and the core's but for what only shows."""
+    files = [
+        path
+        for folder in sorted({package, "polymath", "rewards"})
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.name not in SHOWS_ONLY
+    ]
+    return _hash(files, ROOT)
+
+
+def _hash_files(path: Path) -> str | None:
+    """The content of a local model; None for a hub id, which its name and revision identify."""
+    if path.is_file():
+        return _hash([path], path.parent)
+    return _hash(sorted(file for file in path.iterdir() if file.is_file()), path) if path.is_dir() else None
+
+
+def _hash(files: list[Path], root: Path) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            total.update(f"{file.relative_to(root)} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+class Pipeline:
+    """Runs the stages of one run."""
+
+    def __init__(self, recipe: Recipe, run: RunDir, display: Display) -> None:
+        self.run_dir, self.display = run, display
+        self.plans = {plan.job.name: plan for plan in plan(recipe, run)}
+        self.slots = list(range(launch.count_gpus() or os.cpu_count() or 1))
+        self.running: dict[str, StageProcess] = {}
+        self.done: set[str] = set()
+        self.errors: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Finish every stage. Raises `StageFailed` once those that could still finish have."""
+        for stage in self.plans.values():
+            self._settle(stage)
+        try:
+            while self._start_ready() or self.running:
+                self._listen()
+        finally:
+            for stage in self.running.values():
+                stage.process.terminate()
+        if self.errors:
+            raise StageFailed("\n".join(self.errors.values()))
+
+    def _settle(self, stage: Plan) -> None:
+        """Skip what is done; move aside what other settings made, so that nothing is lost."""
+        name, status = stage.job.name, stage.status()
+        if status == "done":
+            self.done.add(name)
+            self.run_dir.event("skipped", stage=name)
+            self.display.skipped(name)
+        elif status == "changed":
+            aside = _free_name(stage.folder.path)
+            shutil.move(stage.folder.path, aside)
+            self.display.note(f"{name}: settings, inputs or code changed; the old result is kept in {aside}")
+
+    def _start_ready(self) -> bool:
+        for name, stage in self.plans.items():
+            waits = name in self.done or name in self.running or name in self.errors
+            if self.slots and not waits and self.done.issuperset(stage.parents):
+                self._start(stage)
+        return bool(self.running)
+
+    def _start(self, stage: Plan) -> None:
+        job = stage.job
+        again = stage.status() == "interrupted"
+        job.folder.mkdir(parents=True, exist_ok=True)
+        stage.folder.update_state(
+            name=job.name, kind=job.config.kind, fingerprint=job.fingerprint, seed=job.seed, threads=job.threads,
+            status="running",
+        )  # fmt: skip
+        self.run_dir.event("resumed" if again else "started", stage=job.name)
+        self.display.started(job.name, again)
+        self.running[job.name] = launch.start(job, RUNNERS[job.config.kind], self.slots.pop(0), RUNNERS.values())
+
+    def _listen(self) -> None:
+        """Wait for news from any stage and take it in."""
+        by_connection = {stage.connection: name for name, stage in self.running.items()}
+        for connection in multiprocessing.connection.wait(list(by_connection)):
+            name = by_connection[connection]  # type: ignore[index]
+            try:
+                news = self.running[name].connection.recv()
+            except EOFError:
+                self._end(name)
+                continue
+            if isinstance(news, str):
+                self.errors[name] = news
+            else:
+                self.display.progress(name, *news)
+
+    def _end(self, name: str) -> None:
+        stage = self.running.pop(name)
+        stage.process.join()
+        self.slots.append(stage.slot)
+        self.slots.sort()
+        folder = self.plans[name].folder
+        if stage.process.exitcode == 0:
+            self.done.add(name)
+            self.run_dir.event("finished", stage=name)
+            self.display.finished(name, folder.read_state()["seconds"])
+            return
+        cause = self.errors.get(name) or _cause(stage.process.exitcode)
+        folder.update_state(status="failed", error=cause)
+        self.run_dir.event("failed", stage=name, error=cause)
+        self.errors[name] = f"stage {name}: {cause}\n  the whole story: {folder.log}"
+        self.display.failed(name, cause)
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"killed by signal {-exitcode}{' (out of memory?)' if exitcode == -9 else ''}"
+    return f"ended with exit code {exitcode}"
+
+
+def _free_name(path: Path) -> Path:
+    numbered = (path.with_name(f"{path.name}.old-{number}") for number in range(1, 10_000))
+    return next(candidate for candidate in numbered if not candidate.exists())

@@ -1,0 +1,249 @@
+"""The recipe: named stages with typed settings, read from YAML; imports no torch.
+
+A stage's settings are its own keys over the recipe's `defaults` for its kind. Everything is checked before anything
+starts, and every fault is reported at once, with file, line, field, what was found and what was meant.
+"""
+
+import graphlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from distill.config import OpdConfig
+from polymath.chat import MODES, Mode
+from polymath.domains import Domain
+from polymath.eval_config import EvalConfig
+from polymath.models import ModelConfig, PretrainedModel, TinyModel
+from polymath.source import Location, Problem, RecipeError, Source, nearest
+from polymath.stage import BASE, ModeConfig, StageConfig
+from polymath.strict import StrictModel
+from rl.config import GrpoConfig
+from sft.config import SftConfig
+
+Stage = Annotated[SftConfig | GrpoConfig | OpdConfig | EvalConfig, Field(discriminator="kind")]
+STAGE_TYPES: dict[str, type[StageConfig]] = {
+    stage.model_fields["kind"].default: stage for stage in (SftConfig, GrpoConfig, OpdConfig, EvalConfig)
+}
+DOMAIN_TYPES = {domain.model_fields["kind"].default: domain for domain in get_args(get_args(Domain)[0])}
+StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+
+
+class Recipe(StrictModel):
+    """One run: a model, its domains and think modes, and the stages that train it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$", description="Names the run's folder.")
+    seed: int = Field(default=0, ge=0, description="Seed of every stage that has none of its own.")
+    model: ModelConfig
+    chat: Literal["v4", "native"] = Field(
+        default="v4", description="`v4`: the report's tokens, which the vocabulary must have; `native`: its own template."
+    )
+    domains: dict[StageName, Domain] = Field(min_length=1)
+    modes: dict[Mode, ModeConfig] = Field(default_factory=lambda: {mode: ModeConfig() for mode in MODES})
+    stages: dict[StageName, Stage] = Field(min_length=1)
+
+    def order(self) -> list[str]:
+        """Stage names, each after the stages it reads; in the file's order otherwise."""
+        ranks = {name: rank for rank, name in enumerate(self.stages)}
+        sorter = graphlib.TopologicalSorter(self.graph())
+        sorter.prepare()
+        names: list[str] = []
+        while sorter.is_active():
+            ready = sorted(sorter.get_ready(), key=ranks.__getitem__)
+            names += ready
+            sorter.done(*ready)
+        return names
+
+    def graph(self) -> dict[str, list[str]]:
+        """Stage -> the stages whose models it reads, `base` left out."""
+        return {name: [p for p in stage.parents() if p != BASE] for name, stage in self.stages.items()}
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved recipe as JSON data."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read and check a recipe; `overrides` are `stage.field=value`. Raises `RecipeError`."""
+    source = Source.read(path)
+    for override in overrides or []:
+        source.override(*_parse_override(override, source))
+    defaults = source.data.pop("defaults", None) or {}
+    if problems := _check_defaults(defaults):
+        raise _error(problems, source)
+    stages = source.data.get("stages")
+    if isinstance(stages, dict):
+        source.data["stages"] = {name: _with_defaults(stage, defaults) for name, stage in stages.items()}
+    try:
+        recipe = Recipe.model_validate(source.data)
+    except ValidationError as error:
+        raise _error([_problem(dict(fault), source) for fault in error.errors()], source) from error
+    if problems := list(_check_references(recipe)):
+        raise _error(problems, source)
+    return recipe
+
+
+def load_resolved(path: Path) -> Recipe:
+    """The recipe that a run saved."""
+    return Recipe.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _with_defaults(stage: Any, defaults: dict[str, Any]) -> Any:
+    return {**(defaults.get(stage.get("kind")) or {}), **stage} if isinstance(stage, dict) else stage
+
+
+def _parse_override(override: str, source: Source) -> tuple[Location, str]:
+    path, equals, value = override.partition("=")
+    head, *rest = path.split(".")
+    if not equals or not head:
+        raise RecipeError([f"--set {override}: an override reads stage.field=value"])
+    stages = source.data.get("stages") or {}
+    if head in stages and rest:
+        return ("stages", head, *rest), value
+    if head in {*Recipe.model_fields, "defaults"}:
+        return (head, *rest), value
+    raise RecipeError([f"--set {override}: no stage {head!r}{nearest(head, [*stages, *Recipe.model_fields])}"])
+
+
+def _check_defaults(defaults: Any) -> list[Problem]:
+    if not isinstance(defaults, dict):
+        return [Problem(("defaults",), f"found {defaults!r}; meant is a mapping from a stage's kind to its fields")]
+    problems = []
+    for kind, fields in defaults.items():
+        if kind not in STAGE_TYPES:
+            problems.append(Problem(("defaults", kind), f"unknown kind of stage{nearest(str(kind), STAGE_TYPES)}"))
+            continue
+        known = _keys(STAGE_TYPES[kind])
+        problems += [
+            Problem(("defaults", kind, field), f"unknown field{nearest(str(field), known)}")
+            for field in fields or {}
+            if field not in known
+        ]
+    return problems
+
+
+def _problem(fault: dict[str, Any], source: Source) -> Problem:
+    """A pydantic error in the words of the recipe."""
+    location, given = _without_tags(fault["loc"]), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        return Problem(location, f"unknown field{nearest(str(location[-1]), _known_keys(location, source.data))}")
+    if fault["type"] == "missing":
+        return Problem(location, "is missing")
+    if fault["type"] == "union_tag_not_found":
+        return Problem((*location, "kind"), f"is missing; known are {', '.join(_kinds(location))}")
+    if fault["type"] == "union_tag_invalid":
+        kind = str(fault["ctx"]["tag"])
+        return Problem((*location, "kind"), f"found {kind!r}{nearest(kind, _kinds(location))}")
+    if fault["type"] == "literal_error":
+        known = [option.strip("' ") for option in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return Problem(location, f"found {given!r}{nearest(str(given), known)}")
+    if fault["type"] == "value_error":
+        return Problem(location, str(fault["ctx"]["error"]))
+    return Problem(location, f"found {given!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
+
+
+def _without_tags(location: Location) -> Location:
+    """pydantic names the member of a union within the path; the recipe does not."""
+    tag = {"stages": 2, "domains": 2, "model": 1}.get(str(location[0]) if location else "")
+    path = tuple(part for index, part in enumerate(location) if index != tag)
+    return tuple(part for part in path if part != "[key]")
+
+
+def _kinds(location: Location) -> list[str]:
+    return list(STAGE_TYPES if location[0] == "stages" else DOMAIN_TYPES)
+
+
+def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
+    """The fields that could stand where `location` ends."""
+    match location:
+        case ("stages", name, _):
+            return _keys(STAGE_TYPES[data["stages"][name]["kind"]])
+        case ("domains", name, _):
+            return _keys(DOMAIN_TYPES[data["domains"][name]["kind"]])
+        case ("model", _):
+            return _keys(TinyModel if "init" in data["model"] else PretrainedModel)
+        case ("modes", _, _):
+            return _keys(ModeConfig)
+        case ("stages", _, "lora", _):
+            from polymath.stage import LoraConfig
+
+            return _keys(LoraConfig)
+    return [*_keys(Recipe), "defaults"]
+
+
+def _keys(model: type[StrictModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _check_references(recipe: Recipe) -> list[Problem]:
+    """What no single field can know: names of stages, domains and modes, and that nothing reads itself."""
+    problems = []
+    models = [BASE, *(name for name, stage in recipe.stages.items() if not isinstance(stage, EvalConfig))]
+    for name, stage in recipe.stages.items():
+        if name == BASE:
+            problems.append(Problem(("stages", name), f"{BASE!r} is the name of the recipe's model"))
+        problems += [
+            Problem(("stages", name, *field), f"no stage {target!r} has a model{nearest(target, models)}")
+            for field, target in _references(stage)
+            if target not in models
+        ]
+        problems += [
+            Problem(("stages", name, "domains"), f"no domain {domain!r}{nearest(domain, recipe.domains)}")
+            for domain in stage.domain_names()
+            if domain not in recipe.domains
+        ]
+        problems += [
+            Problem(("stages", name, "modes"), f"no mode {mode!r}{nearest(mode, recipe.modes)}")
+            for mode in stage.modes
+            if mode not in recipe.modes
+        ]
+    return problems or _check_cycle(recipe)
+
+
+def _references(stage: Stage) -> list[tuple[Location, str]]:
+    if isinstance(stage, EvalConfig):
+        return [(("models", index), target) for index, target in enumerate(stage.models)]
+    teachers = stage.teacher_models if isinstance(stage, OpdConfig) else {}
+    return [(("from",), stage.from_), *((("teacher_models", key), target) for key, target in teachers.items())]
+
+
+def _check_cycle(recipe: Recipe) -> list[Problem]:
+    try:
+        recipe.order()
+    except graphlib.CycleError as error:
+        cycle: list[str] = error.args[1][::-1]
+        return [Problem(("stages", cycle[0]), f"stages read each other in a circle: {' -> '.join(cycle)}")]
+    return []
+
+
+def _error(problems: list[Problem], source: Source) -> RecipeError:
+    """Each problem where its value was written: in the stage, in the defaults of its kind, or in an override."""
+    lines = {}
+    for problem in problems:
+        location = problem.location
+        if len(location) > 2 and location[0] == "stages" and not source.holds(location):
+            stage = source.data.get("stages", {}).get(location[1]) or {}
+            default = ("defaults", stage.get("kind") if isinstance(stage, dict) else None, *location[2:])
+            location = default if source.holds(default) else location
+        lines[f"{source.where(location)}: {'.'.join(map(str, location))}: {problem.message}"] = None
+    return RecipeError(list(lines))
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe file, for editors: a stage may leave to `defaults` what it must have."""
+    schema = Recipe.model_json_schema()
+    schema["title"], definitions = "Polymath recipe", schema["$defs"]
+    for stage in STAGE_TYPES.values():
+        definition = definitions[stage.__name__]
+        definition["required"] = ["kind"]
+        definitions[f"{stage.__name__}Defaults"] = {
+            **{key: value for key, value in definition.items() if key != "required"},
+            "properties": {key: value for key, value in definition["properties"].items() if key != "kind"},
+        }
+    schema["properties"]["defaults"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {kind: {"$ref": f"#/$defs/{stage.__name__}Defaults"} for kind, stage in STAGE_TYPES.items()},
+    }
+    return schema

@@ -1,0 +1,105 @@
+"""YAML with line numbers, `--set` overrides, and errors that say where the user has to look."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and the path of keys that leads to it."""
+
+    location: Location
+    message: str
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; `problems` are worded for the user, `str()` joins them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass
+class Source:
+    """A YAML file as data, with the line of every key."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: dict[Location, int]
+    overrides: dict[Location, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Source":
+        """Raises `RecipeError` for a missing file, broken YAML, a key that is not text, or a key given twice."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError([f"{path}: cannot be read: {error}"]) from error
+        try:
+            node = yaml.compose(text, yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            raise RecipeError([f"{path}: not YAML: {error}"]) from error
+        if not isinstance(node, yaml.MappingNode):
+            raise RecipeError([f"{path}: a recipe is a mapping of keys to values, beginning with `name:`"])
+        lines: dict[Location, int] = {}
+        if problems := [f"{path}:{line}: {message}" for line, message in _index(node, (), lines)]:
+            raise RecipeError(problems)
+        return cls(path, yaml.safe_load(text), lines)
+
+    def override(self, location: Location, value: str) -> None:
+        """Set one value, written as YAML; missing mappings on the way are made."""
+        target = self.data
+        for key in location[:-1]:
+            if not isinstance(target.get(key), dict):
+                target[key] = {}
+            target = target[key]
+        target[location[-1]] = yaml.safe_load(value)
+        self.overrides[location] = value
+
+    def where(self, location: Location) -> str:
+        """`file:line`, or the override that set the value, for the deepest key that is known."""
+        for end in range(len(location), 0, -1):
+            part = location[:end]
+            if part in self.overrides:
+                return f"--set {'.'.join(map(str, part))}={self.overrides[part]}"
+            if part in self.lines:
+                return f"{self.path}:{self.lines[part]}"
+        return str(self.path)
+
+    def holds(self, location: Location) -> bool:
+        """Whether this very key was given, in the file or by an override."""
+        return location in self.lines or location in self.overrides
+
+
+def _index(node: yaml.Node, at: Location, lines: dict[Location, int]) -> Iterable[tuple[int, str]]:
+    """Fill `lines`; yields what the YAML grammar allows and a recipe does not."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            location = (*at, key.value)
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                yield line, "a key must be plain text"
+                continue
+            if location in lines:
+                yield line, f"{key.value!r} is given twice, first in line {lines[location]}"
+            lines[location] = line
+            yield from _index(value, location, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*at, index)] = value.start_mark.line + 1
+            yield from _index(value, (*at, index), lines)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the most similar known word, else the list of all."""
+    known = list(known)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else f"; known are {', '.join(known) or 'none'}"

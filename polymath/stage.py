@@ -1,0 +1,116 @@
+"""What every stage of a recipe has: its configuration, and the job that is handed to the process that runs it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from polymath.chat import MODES, Mode
+from polymath.domains import Domain
+from polymath.models import Dtype
+from polymath.strict import StrictModel
+
+BASE = "base"  # the name under which stages refer to the recipe's model
+
+
+class ModeConfig(StrictModel):
+    """A think mode: how much the model may reason before the reasoning costs reward."""
+
+    length_penalty: float = Field(
+        default=0.0,
+        ge=0,
+        description="k of the length penalty -min(length_penalty_max, k * reasoning_tokens / length_norm).",
+    )
+
+
+class StageConfig(StrictModel):
+    """One named stage; `kind` selects which."""
+
+    kind: str
+
+    def parents(self) -> tuple[str, ...]:
+        """The stages whose models this one reads."""
+        raise TypeError(f"{type(self).__name__} does not say which stages it reads")
+
+    def domain_names(self) -> tuple[str, ...]:
+        """The domains whose tasks this stage draws."""
+        return ()
+
+
+class BaseConfig(StageConfig):
+    """The stage that every run begins with: the recipe's model, made or brought into one folder."""
+
+    kind: Literal["base"] = "base"
+
+    def parents(self) -> tuple[str, ...]:
+        return ()
+
+
+class LoraConfig(StrictModel):
+    """A LoRA adapter; names and meaning as in `peft.LoraConfig`."""
+
+    r: PositiveInt = 16
+    lora_alpha: PositiveInt = 32
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: str | tuple[str, ...] = "all-linear"
+    use_rslora: bool = False
+
+
+class TrainingConfig(StageConfig):
+    """A stage that trains; names as in `transformers.TrainingArguments` where it has them."""
+
+    from_: str = Field(default=BASE, alias="from", description="The stage whose model is trained further.")
+    domains: tuple[str, ...] = Field(min_length=1, description="Names of the domains whose tasks are drawn.")
+    modes: tuple[Mode, ...] = Field(default=MODES, min_length=1, description="Think modes, in equal shares.")
+    num_rows: PositiveInt = Field(default=4096, description="How many tasks are drawn, over all domains and modes.")
+    max_steps: PositiveInt = Field(description="Optimizer steps.")
+    per_device_train_batch_size: PositiveInt = 64
+    gradient_accumulation_steps: PositiveInt = 1
+    learning_rate: float = Field(default=1e-5, gt=0)
+    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    bf16: bool = Field(default=True, description="bfloat16 autocast; weights and optimizer stay float32.")
+    gradient_checkpointing: bool = False
+    dtype: Dtype = Field(default="float32", description="Type of the weights while training; autocast is `bf16`.")
+    save_steps: PositiveInt = Field(default=50, description="Steps from one checkpoint to the next.")
+    logging_steps: PositiveInt = 5
+    seed: int | None = Field(default=None, description="The recipe's seed where not given.")
+    lora: LoraConfig | None = Field(default=None, description="Train an adapter; an adapter in `from` goes on.")
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.from_,)
+
+    def domain_names(self) -> tuple[str, ...]:
+        return self.domains
+
+
+class RolloutConfig(TrainingConfig):
+    """A stage that trains on completions which the model samples; names as in TRL's trainers."""
+
+    max_completion_length: PositiveInt = Field(default=256, description="Most tokens of a completion.")
+    temperature: float = Field(default=1.0, gt=0)
+    use_vllm: bool = Field(default=False, description="Sample with vLLM, colocated on the training device.")
+    vllm_gpu_memory_utilization: float = Field(default=0.3, gt=0, lt=1)
+    vllm_max_model_length: PositiveInt | None = Field(default=None, description="Tokens of prompt and completion.")
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """Everything that the process of one stage needs; it can be pickled and names no other stage's code."""
+
+    name: str
+    config: StageConfig
+    folder: Path
+    models: Mapping[str, Path]  # stage -> folder of its model; `base` included
+    domains: Mapping[str, Domain]
+    modes: Mapping[Mode, ModeConfig]
+    chat: Literal["v4", "native"]
+    seed: int
+    threads: int
+    fingerprint: str
+    extra: Mapping[str, Any]  # what only this kind of stage is given

@@ -1,0 +1,214 @@
+"""What the training stages share: TRL's arguments, resuming, metrics, and handing over the model."""
+
+import resource
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from trl.trainer.utils import RepeatSampler
+
+from polymath import data, models
+from polymath.chat import Template, template_for
+from polymath.run_dir import StageDir, append_line, keep_lines, whole_folder
+from polymath.stage import RolloutConfig, StageJob, TrainingConfig
+
+COMPLETE = "complete"  # written into a checkpoint's folder once everything else is there
+# TRL's and transformers' names of what they log, in Polymath's `area/name`; what is missing goes to `train/`
+METRICS = {
+    "reward": "reward/total",
+    "reward_std": "reward/std",
+    "frac_reward_zero_std": "reward/zero_std_share",
+    "completions/mean_length": "length/mean",
+    "completions/clipped_ratio": "length/clipped_ratio",
+    "kl": "kl/start",
+    "entropy": "policy/entropy",
+    "step_time": "time/step",
+    "train_runtime": "time/train",
+    "sampling/sampling_logp_difference/mean": "sync/logprob_gap",
+}
+AREAS = ("reward", "length", "kl", "sync", "judge", "time", "memory", "policy")
+
+Report = Callable[[int, int, dict[str, float]], None]  # step, of how many, latest metrics
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a training stage starts from."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    rows: list[data.Row]
+    peft_config: PeftLoraConfig | None
+
+
+def prepare(job: StageJob) -> Materials:
+    """Load the model that the stage goes on from and draw its rows."""
+    config = training_config(job)
+    source = job.models[config.from_]
+    tokenizer = models.load_tokenizer(source)
+    template = template_for(job.chat, tokenizer)
+    domains = {name: job.domains[name] for name in config.domains}
+    rows = data.training_rows(domains, config.modes, config.num_rows, job.seed, template)
+    StageDir(job.folder).update_state(rows=len(rows), data_sha256=data.digest(rows))
+    new_adapter = config.lora is not None and not models.is_adapter(source)
+    return Materials(
+        model=models.load_model(source, config.dtype, trainable=config.lora is not None),
+        tokenizer=tokenizer,
+        template=template,
+        rows=rows,
+        peft_config=PeftLoraConfig(task_type="CAUSAL_LM", **config.lora.model_dump()) if new_adapter else None,
+    )
+
+
+def training_config(job: StageJob) -> TrainingConfig:
+    """The job's settings, known to be those of a training stage."""
+    assert isinstance(job.config, TrainingConfig)
+    return job.config
+
+
+def training_arguments(job: StageJob) -> dict[str, Any]:
+    """The arguments that TRL's three configurations share."""
+    config = training_config(job)
+    on_gpu = torch.cuda.is_available()
+    same_names = (
+        "max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate lr_scheduler_type warmup_steps "
+        "weight_decay adam_beta2 max_grad_norm bf16 gradient_checkpointing save_steps logging_steps"
+    )
+    return {name: getattr(config, name) for name in same_names.split()} | {
+        "output_dir": str(StageDir(job.folder).checkpoints),
+        "seed": job.seed,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not on_gpu,
+        "dataloader_pin_memory": on_gpu,
+    }
+
+
+def rollout_arguments(job: StageJob) -> dict[str, Any]:
+    """The arguments that TRL's two on-policy configurations share."""
+    config = job.config
+    assert isinstance(config, RolloutConfig)
+    vllm = {
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": config.vllm_gpu_memory_utilization,
+        "vllm_max_model_length": config.vllm_max_model_length,
+    }
+    return training_arguments(job) | {
+        "max_completion_length": config.max_completion_length,
+        "temperature": config.temperature,
+        "remove_unused_columns": False,  # domain, mode and answer are read by rewards and teachers
+        "use_vllm": config.use_vllm,
+        **(vllm if config.use_vllm else {}),
+    }
+
+
+def train(trainer: Trainer, job: StageJob, report: Report) -> None:
+    """Train to the last step, from the last complete checkpoint if there is one, and put the model in its place."""
+    folder = StageDir(job.folder)
+    checkpoint = last_checkpoint(folder.checkpoints)
+    done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    for path in (folder.metrics, folder.rollouts):
+        keep_lines(path, lambda line: line["step"] <= done)
+    trainer.add_callback(RunCallback(folder, report))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with whole_folder(folder.model) as target:
+        trainer.save_model(str(target))
+        (target / "training_args.bin").unlink()  # a pickle; stage.json says the same
+    folder.update_state(peak_memory_bytes=peak_memory())
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; younger, unfinished ones are removed."""
+    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    while by_step:
+        newest = by_step.pop()
+        if (newest / COMPLETE).exists():
+            return newest
+        shutil.rmtree(newest)
+    return None
+
+
+def peak_memory() -> int:
+    """Most bytes in use so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return max(torch.cuda.max_memory_reserved(), total - free)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def metric_names(logs: dict[str, Any]) -> dict[str, float]:
+    """Logged numbers under Polymath's names."""
+    named = {}
+    for key, value in logs.items():
+        if not isinstance(value, int | float):
+            continue
+        if key.startswith("rewards/") and key.endswith("/mean"):
+            key = f"reward/{key.removeprefix('rewards/').removesuffix('/mean')}"
+        elif key in METRICS:
+            key = METRICS[key]
+        elif key.partition("/")[0] not in AREAS:
+            key = f"train/{key}"
+        named[key] = value
+    return named
+
+
+class RunCallback(TrainerCallback):
+    """Writes metrics, reports progress, and marks checkpoints that are complete."""
+
+    def __init__(self, folder: StageDir, report: Report) -> None:
+        self.folder, self.report = folder, report
+        self.latest: dict[str, float] = {}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        self.latest = metric_names(logs or {})
+        append_line(self.folder.metrics, {"step": state.global_step} | self.latest)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.report(state.global_step, state.max_steps, self.latest)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        (self.folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's sampler with an order that depends on the epoch alone.
+
+    The stock one draws each epoch's order from a generator that a checkpoint does not hold, so that a run resumed in
+    its second epoch repeats the first one's order.
+    """
+
+    @classmethod
+    def like(cls, sampler: RepeatSampler) -> "EpochSampler":
+        """A sampler with the same settings."""
+        names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
+        return cls(**{name: getattr(sampler, name) for name in names})
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each epoch."""
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + 1_000_003 * epoch)
+
+
+class RolloutMixin:
+    """What TRL's two on-policy trainers need besides, in front of either in the order of classes."""
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        # A row's prompt is complete: a tokenizer that adds a token of its own would change what SFT trained on
+        tokenizer = cast(PreTrainedTokenizerBase, cast(Any, self).processing_class)
+        return tokenizer(text=list(prompts), add_special_tokens=False)["input_ids"], None, {}
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        return EpochSampler.like(cast(Any, super())._get_train_sampler(dataset))
+
+
+def write_rollouts(folder: StageDir, step: int, rollouts: Sequence[dict[str, Any]]) -> None:
+    """Keep samples for a person to read."""
+    for rollout in rollouts:
+        append_line(folder.rollouts, {"step": step} | rollout)

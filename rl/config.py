@@ -1,0 +1,34 @@
+"""Settings of a `grpo` stage."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from polymath.stage import RolloutConfig
+
+
+class GrpoConfig(RolloutConfig):
+    """GRPO with TRL's `GRPOTrainer`; one prompt in one think mode is one group."""
+
+    kind: Literal["grpo"] = "grpo"
+    num_generations: int = Field(default=8, ge=2, description="Completions sampled for each prompt.")
+    beta: float = Field(default=0.0, ge=0, description="Weight of the KL to the model that the stage starts from.")
+    epsilon: float = Field(default=0.2, gt=0)
+    epsilon_high: float | None = Field(default=None, gt=0)
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        default="none", description="`none`: advantages are not divided by a deviation (V3.2 report, section 3.1)."
+    )
+    mask_truncated_completions: bool = False
+    length_norm: PositiveInt = Field(default=256, description="Reasoning tokens at which the penalty is the mode's k.")
+    length_penalty_max: float = Field(default=0.5, ge=0, description="The largest length penalty.")
+
+    @model_validator(mode="after")
+    def _batch_holds_whole_groups(self) -> "GrpoConfig":
+        batch = self.per_device_train_batch_size * self.gradient_accumulation_steps
+        if batch % self.num_generations:
+            raise ValueError(
+                f"per_device_train_batch_size * gradient_accumulation_steps = {batch} is no multiple of "
+                f"num_generations = {self.num_generations}: a batch holds whole groups"
+            )
+        return self
