@@ -4,14 +4,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from polymath.stage import RolloutConfig
+from polymath.stage import RolloutConfig, Shares
 
 
 class OpdConfig(RolloutConfig):
     """On-policy distillation: the student samples, and each sample is scored by the teacher of its domain."""
 
     kind: Literal["opd"] = "opd"
-    domains: tuple[str, ...] = Field(default=(), description="The keys of `teacher_models`; nothing else is allowed.")
+    domains: Shares = Field(default_factory=dict, description="Shares of the domains of `teacher_models`; equal by default.")
     teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
     domain_weights: dict[str, float] = Field(
         default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
@@ -22,7 +22,7 @@ class OpdConfig(RolloutConfig):
     @classmethod
     def _domains_are_those_with_a_teacher(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("teacher_models"), dict):
-            return {"domains": tuple(values["teacher_models"])} | values
+            return {"domains": list(values["teacher_models"])} | values
         return values
 
     @model_validator(mode="after")

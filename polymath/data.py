@@ -32,17 +32,22 @@ class Row:
 
 
 def training_rows(
-    domains: Mapping[str, Domain], modes: Sequence[Mode], count: int, seed: int, template: Template
+    domains: Mapping[str, Domain],
+    shares: Mapping[str, int],
+    modes: Sequence[Mode],
+    count: int,
+    seed: int,
+    template: Template,
 ) -> list[Row]:
-    """`count` rows, in turn from every domain and mode, none of them held out."""
-    share = -(-count // len(domains))
-    pools = {name: training_tasks(domain, share, seed) for name, domain in domains.items()}
-    turns = [
-        _row(name, domains[name], tasks[index], modes[index % len(modes)], template)
-        for index in range(share)
-        for name, tasks in pools.items()
-    ]
-    return turns[:count]
+    """`count` rows, in turn from the domains by their shares and from every mode, none of them held out."""
+    turn = [name for name, share in shares.items() for _ in range(share)]
+    drawn = {name: turn.count(name) * -(-count // len(turn)) for name in shares}
+    tasks = {name: iter(enumerate(training_tasks(domains[name], n, seed))) for name, n in drawn.items()}
+    rows = []
+    for name in (turn[index % len(turn)] for index in range(count)):
+        index, task = next(tasks[name])
+        rows.append(_row(name, domains[name], task, modes[index % len(modes)], template))
+    return rows
 
 
 def held_out_rows(name: str, domain: Domain, mode: Mode, count: int, seed: int, template: Template) -> list[Row]:

@@ -22,11 +22,10 @@ from pathlib import Path
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 
-# Set before torch is imported: no telemetry, no hub for what is local, no threads that spin against each other
+# Set before torch is imported: no telemetry, no pool of tokenizer threads in forked processes, vLLM in the process
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "OMP_WAIT_POLICY": "PASSIVE",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from polymath.chat import MODES, Mode
 from polymath.domains import Domain
@@ -58,11 +58,23 @@ class LoraConfig(StrictModel):
     use_rslora: bool = False
 
 
+def _as_shares(value: Any) -> Any:
+    return dict.fromkeys(value, 1) if isinstance(value, list | tuple) else value
+
+
+Shares = Annotated[
+    dict[str, PositiveInt],
+    BeforeValidator(_as_shares, json_schema_input_type=list[str] | dict[str, PositiveInt]),
+]
+
+
 class TrainingConfig(StageConfig):
     """A stage that trains; names as in `transformers.TrainingArguments` where it has them."""
 
     from_: str = Field(default=BASE, alias="from", description="The stage whose model is trained further.")
-    domains: tuple[str, ...] = Field(min_length=1, description="Names of the domains whose tasks are drawn.")
+    domains: Shares = Field(
+        min_length=1, description="Names of the domains whose tasks are drawn, or a mapping from name to share."
+    )
     modes: tuple[Mode, ...] = Field(default=MODES, min_length=1, description="Think modes, in equal shares.")
     num_rows: PositiveInt = Field(default=4096, description="How many tasks are drawn, over all domains and modes.")
     max_steps: PositiveInt = Field(description="Optimizer steps.")
@@ -86,7 +98,7 @@ class TrainingConfig(StageConfig):
         return (self.from_,)
 
     def domain_names(self) -> tuple[str, ...]:
-        return self.domains
+        return tuple(self.domains)
 
 
 class RolloutConfig(TrainingConfig):

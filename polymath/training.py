@@ -53,8 +53,7 @@ def prepare(job: StageJob) -> Materials:
     source = job.models[config.from_]
     tokenizer = models.load_tokenizer(source)
     template = template_for(job.chat, tokenizer)
-    domains = {name: job.domains[name] for name in config.domains}
-    rows = data.training_rows(domains, config.modes, config.num_rows, job.seed, template)
+    rows = data.training_rows(job.domains, config.domains, config.modes, config.num_rows, job.seed, template)
     StageDir(job.folder).update_state(rows=len(rows), data_sha256=data.digest(rows))
     new_adapter = config.lora is not None and not models.is_adapter(source)
     return Materials(

@@ -34,7 +34,7 @@ def training_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
 
 
 def held_out_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
-    """`count` different held-out tasks."""
+    """`count` held-out tasks with different questions."""
     return _draw(domain, count, random.Random(f"{seed}/held_out"), held_out=True, unique=True)
 
 
@@ -43,9 +43,9 @@ def _draw(domain: Domain, count: int, rng: random.Random, *, held_out: bool, uni
     seen: set[str] = set()
     for _ in range(count * DRAWS_PER_TASK):
         task = domain.draw(rng)
-        if is_held_out(task) != held_out or (unique and task.key in seen):
+        if is_held_out(task) != held_out or (unique and task.question in seen):
             continue
-        seen.add(task.key)
+        seen.add(task.question)
         tasks.append(task)
         if len(tasks) == count:
             return tasks

@@ -54,7 +54,7 @@ class AgentDomain(StrictModel):
     reward: ClassVar[str] = "tool_calls"
 
     kind: Literal["agent"] = "agent"
-    max_number: int = Field(default=99, ge=9, description="Largest number in a request.")
+    max_number: int = Field(default=99, ge=20, description="Largest number in a request; the smallest is 10.")
 
     def draw(self, rng: random.Random) -> Task:
         """One request with the call that fulfils it; phrasings of the same call share a key."""
@@ -73,14 +73,14 @@ def _plan(call: ToolCall) -> str:
 
 
 def _ask_calculation(rng: random.Random, max_number: int) -> tuple[str, ToolCall]:
-    expression = f"{rng.randint(0, max_number)} {rng.choice(tuple(OPERATIONS))} {rng.randint(0, max_number)}"
+    expression = f"{rng.randint(10, max_number)} {rng.choice(tuple(OPERATIONS))} {rng.randint(10, max_number)}"
     question = rng.choice(("What is {}?", "Work out {}."))
     return question.format(expression), ToolCall("calculate", {"expression": expression})
 
 
 def _ask_conversion(rng: random.Random, max_number: int) -> tuple[str, ToolCall]:
     unit, to = rng.sample(tuple(PER_METRE), 2)
-    length = f"{rng.randint(1, max_number)} {unit}"
+    length = f"{rng.randint(10, max_number)} {unit}"
     question = rng.choice(("Convert {length} to {to}.", "How many {to} are {length}?"))
     return question.format(length=length, to=to), ToolCall("convert", {"length": length, "to": to})
 
@@ -92,7 +92,7 @@ def _ask_entry(rng: random.Random, max_number: int) -> tuple[str, ToolCall]:
 
 
 def _ask_event(rng: random.Random, max_number: int) -> tuple[str, ToolCall]:
-    day, hour = rng.choice(DAYS), rng.randint(0, 23)
+    day, hour = rng.choice(DAYS), rng.randint(10, 21)
     question = rng.choice(("Book {day} at {hour}.", "I am busy at {hour} on {day}."))
     return question.format(day=day, hour=hour), ToolCall("add_event", {"day": day, "hour": hour})
 

@@ -11,16 +11,17 @@ from polymath.strict import StrictModel
 
 
 class MathDomain(StrictModel):
-    """`a + b` for whole numbers up to `max_operand`."""
+    """`a + b` for whole numbers from `min_operand` to `max_operand`."""
 
     reward: ClassVar[str] = "math_answer"
 
     kind: Literal["math"] = "math"
+    min_operand: int = Field(default=10, ge=0, description="Smallest number that is added.")
     max_operand: int = Field(default=99, ge=9, description="Largest number that is added.")
 
     def draw(self, rng: random.Random) -> Task:
         """One sum; `3 + 4` and `4 + 3` share a key."""
-        a, b = rng.randint(0, self.max_operand), rng.randint(0, self.max_operand)
+        a, b = (rng.randint(self.min_operand, self.max_operand) for _ in range(2))
         return Task(
             key="math {} {}".format(*sorted((a, b))),
             question=f"{a} + {b}",
@@ -32,10 +33,8 @@ class MathDomain(StrictModel):
 def add_by_column(a: int, b: int) -> str:
     """The columns from right to left, each with its carry: `7+8=15 4+3+1=8` for 47 + 38."""
     steps, carry = [], 0
-    while a or b or carry or not steps:
+    while a or b or not steps:
         digits = [a % 10, b % 10] + ([carry] if carry else [])
-        total = sum(digits)
-        if a or b or not steps:
-            steps.append(f"{'+'.join(map(str, digits))}={total}")
-        a, b, carry = a // 10, b // 10, total // 10
+        steps.append(f"{'+'.join(map(str, digits))}={sum(digits)}")
+        a, b, carry = a // 10, b // 10, sum(digits) // 10
     return " ".join(steps)
