@@ -76,7 +76,9 @@ class TrainingConfig(StageConfig):
         min_length=1, description="Names of the domains whose tasks are drawn, or a mapping from name to share."
     )
     modes: tuple[Mode, ...] = Field(default=MODES, min_length=1, description="Think modes, in equal shares.")
-    num_rows: PositiveInt = Field(default=4096, description="How many tasks are drawn, over all domains and modes.")
+    num_rows: PositiveInt | None = Field(
+        default=None, description="How many tasks are drawn, over all domains and modes; as many as the steps use up."
+    )
     max_steps: PositiveInt = Field(description="Optimizer steps.")
     per_device_train_batch_size: PositiveInt = 64
     gradient_accumulation_steps: PositiveInt = 1
@@ -99,6 +101,10 @@ class TrainingConfig(StageConfig):
 
     def domain_names(self) -> tuple[str, ...]:
         return tuple(self.domains)
+
+    def rows_per_step(self) -> int:
+        """Rows that one optimizer step takes, on one device."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
 
 class RolloutConfig(TrainingConfig):

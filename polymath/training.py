@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,9 @@ def prepare(job: StageJob) -> Materials:
     source = job.models[config.from_]
     tokenizer = models.load_tokenizer(source)
     template = template_for(job.chat, tokenizer)
-    rows = data.training_rows(job.domains, config.domains, config.modes, config.num_rows, job.seed, template)
+    count = config.num_rows or config.max_steps * config.rows_per_step()
+    seed = zlib.crc32(f"{job.seed}/{job.name}".encode())  # each stage draws tasks of its own
+    rows = data.training_rows(job.domains, config.domains, config.modes, count, seed, template)
     StageDir(job.folder).update_state(rows=len(rows), data_sha256=data.digest(rows))
     new_adapter = config.lora is not None and not models.is_adapter(source)
     return Materials(

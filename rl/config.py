@@ -23,9 +23,13 @@ class GrpoConfig(RolloutConfig):
     length_norm: PositiveInt = Field(default=256, description="Reasoning tokens at which the penalty is the mode's k.")
     length_penalty_max: float = Field(default=0.5, ge=0, description="The largest length penalty.")
 
+    def rows_per_step(self) -> int:
+        """Prompts: each stands in a batch `num_generations` times."""
+        return super().rows_per_step() // self.num_generations
+
     @model_validator(mode="after")
     def _batch_holds_whole_groups(self) -> "GrpoConfig":
-        batch = self.per_device_train_batch_size * self.gradient_accumulation_steps
+        batch = super().rows_per_step()
         if batch % self.num_generations:
             raise ValueError(
                 f"per_device_train_batch_size * gradient_accumulation_steps = {batch} is no multiple of "

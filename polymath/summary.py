@@ -1,0 +1,77 @@
+"""A run in numbers: scores, what the merged model kept, and what each stage took."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from distill.config import OpdConfig
+from polymath.eval_config import EvalConfig
+from polymath.recipe import Recipe
+from polymath.run_dir import RunDir, StageDir, read_json
+from polymath.stage import BASE
+
+Score = dict[str, Any]  # model, domain, mode, accuracy, stderr, mean_tokens, n
+
+
+def stage_folders(recipe: Recipe, run: RunDir) -> dict[str, StageDir]:
+    """Stage -> its folder, in the order of the run."""
+    return {name: run.stage(index, name) for index, name in enumerate([BASE, *recipe.order()])}
+
+
+def summarise(recipe: Recipe, run: RunDir) -> dict[str, Any]:
+    """The content of `summary.json`; what has not run yet is left out of the scores and says so in `stages`."""
+    scores = _scores(recipe, run)
+    return {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "scores": scores,
+        **kept(recipe, scores),
+        "stages": [_stage(name, folder) for name, folder in stage_folders(recipe, run).items()],
+    }
+
+
+def _scores(recipe: Recipe, run: RunDir) -> list[Score]:
+    """Of all `eval` stages, in the order of the recipe's models."""
+    folders = stage_folders(recipe, run)
+    found = []
+    for name, stage in recipe.stages.items():
+        if isinstance(stage, EvalConfig):
+            for model in stage.models:
+                found += read_json(folders[name].scores / f"{model}.json") or []
+    return found
+
+
+def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, float]]:
+    """What the merged model keeps of its teachers, domain by domain, each averaged over the modes.
+
+    `retention` is student / teacher, `normalized` is (student - start) / (teacher - start) with its mean over the domains
+    (MOPD, arXiv 2606.30406, table 2). Both are empty for a recipe without distillation.
+    """
+    by_model = domain_means(scores)
+    retention, normalized = {}, {}
+    for name, stage in recipe.stages.items():
+        if not isinstance(stage, OpdConfig):
+            continue
+        for domain, teacher in stage.teacher_models.items():
+            student, expert, start = (by_model.get((model, domain)) for model in (name, teacher, stage.from_))
+            if student is None or not expert:
+                continue
+            retention[domain] = student / expert
+            if start is not None and expert != start:
+                normalized[domain] = (student - start) / (expert - start)
+    if normalized:
+        normalized["mean"] = sum(normalized.values()) / len(normalized)
+    return {"retention": retention, "normalized": normalized}
+
+
+def domain_means(scores: Iterable[Score]) -> dict[tuple[str, str], float]:
+    """(model, domain) -> accuracy, averaged over the modes."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for score in scores:
+        groups.setdefault((score["model"], score["domain"]), []).append(score["accuracy"])
+    return {key: sum(values) / len(values) for key, values in groups.items()}
+
+
+def _stage(name: str, folder: StageDir) -> dict[str, Any]:
+    state = folder.read_state()
+    fields = ("kind", "status", "seconds", "peak_memory_bytes", "attempts", "fingerprint", "data_sha256")
+    return {"name": name} | {field: state.get(field) for field in fields} | {"status": state.get("status", "new")}
