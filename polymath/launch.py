@@ -22,10 +22,11 @@ from pathlib import Path
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 
-# Set before torch is imported: no telemetry, no pool of tokenizer threads in forked processes, vLLM in the process
+# Set before torch is imported: no telemetry, no tokenizer threads that a fork would break, vLLM in the process
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "GOMP_SPINCOUNT": "10000",  # OpenMP's default waits so eagerly that two busy programs slow each other tenfold
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }

@@ -113,6 +113,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
     eos = int(GGUFReader(path).fields["tokenizer.ggml.eos_token_id"].contents())
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(eos)
     tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.clean_up_tokenization_spaces = False  # decoded text is what the model wrote, space by space
     for settings in (model.config, model.generation_config):
         settings.eos_token_id = settings.pad_token_id = eos
     model.to(torch.bfloat16).save_pretrained(folder)
