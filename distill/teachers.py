@@ -102,7 +102,7 @@ def load_teachers(
         theirs, ours = model.config.vocab_size, student.config.vocab_size
         if theirs != ours:
             raise ValueError(
-                f"teacher {teacher_id!r} ({folder}) has {theirs} tokens and the student {ours}: the divergence over the "
+                f"teacher {teacher_id!r} ({folder}) has {theirs} tokens and the student {ours}: a divergence over the "
                 "whole vocabulary needs one vocabulary; train the teacher from the student's own origin"
             )
         teachers[teacher_id] = ModelTeacher(model)

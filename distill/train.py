@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from trl import DistillationConfig
+from trl.trainer.distillation_config import DistillationConfig
 
 from distill.config import OpdConfig
 from distill.teachers import load_teachers

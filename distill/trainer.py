@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from trl import DistillationTrainer
 from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
+from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.teachers import Teacher
 from polymath.training import RolloutMixin
 
 Batch = dict[str, Any]
+SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
 
 
-def domain_scales(
-    teacher_index: torch.Tensor, lengths: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """What each row's summed divergence is multiplied with: `w_i / tokens of domain i in the batch`.
 
     `teacher_index` and `lengths` are `[B]`, `weights` is `[teachers]`; the result is `[B]`. The weights of the domains
@@ -59,9 +58,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         with self.accelerator.autocast():
             return self._weighted_divergence(unwrapped_student, inputs)
 
-    def _weighted_divergence(
-        self, student: Any, inputs: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         mask_BT = inputs["completion_mask"].bool()
         student_BTH = self._hidden_states(student, inputs)
         head = student.get_output_embeddings()
@@ -71,7 +68,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             teacher = self.teachers[self.teacher_ids[index]]
             with teacher.active():
                 teacher_BTH = self._hidden_states(teacher.backbone(), {key: inputs[key][rows] for key in SEQUENCES})
-            divergence_N, entropy_N = self._divergence(student_BTH[rows], head, teacher_BTH, teacher.head(), mask_BT[rows])
+            divergence_N, entropy_N = self._divergence(
+                student_BTH[rows], head, teacher_BTH, teacher.head(), mask_BT[rows]
+            )
             scale_N = inputs["domain_scale"][rows][:, None].expand_as(mask_BT[rows])[mask_BT[rows]]
             loss = loss + (divergence_N * scale_N).sum()
             entropy = entropy + entropy_N.sum()
@@ -98,6 +97,3 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             self.beta,
             self.temperature,
         )
-
-
-SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")

@@ -1,0 +1,1 @@
+"""Polymath: post-training of the DeepSeek-V4 report."""

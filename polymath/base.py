@@ -13,7 +13,7 @@ CORPUS_TASKS = 400  # tasks of each domain from which the tokenizer of a tiny mo
 
 
 def run(job: StageJob, report: Report) -> None:
-    """Make, convert or link the model; raises `FileNotFoundError` for a path that is not there."""
+    """Make, convert, download or link the model."""
     config: models.TinyModel | models.PretrainedModel = job.extra["model"]
     target = StageDir(job.folder).model
     if isinstance(config, models.TinyModel):
@@ -23,24 +23,23 @@ def run(job: StageJob, report: Report) -> None:
             tokenizer.save_pretrained(folder)
     elif config.name.endswith(".gguf"):
         with whole_folder(target) as folder:
-            models.convert_gguf(Path(config.name), folder)
+            models.convert_gguf(Path(config.name).expanduser(), folder)
     else:
-        _link(target, _find(config))
+        _link(target, config.path() or _download(config))
     report(1, 1, {})
 
 
 def _corpus(job: StageJob) -> list[str]:
     template = V4Template()
     tasks = [task for domain in job.domains.values() for task in training_tasks(domain, CORPUS_TASKS, job.seed)]
-    return [template.prompt(t.question, mode) + template.completion(t.demonstration, mode) for t in tasks for mode in MODES]
+    return [
+        template.prompt(task.question, mode) + template.completion(task.demonstration, mode)
+        for task in tasks
+        for mode in MODES
+    ]
 
 
-def _find(config: models.PretrainedModel) -> Path:
-    folder = Path(config.name)
-    if folder.is_dir():
-        return folder.resolve()
-    if folder.is_absolute() or config.name.startswith(".") or config.name.count("/") != 1 or folder.parent.is_dir():
-        raise FileNotFoundError(f"model.name: there is no folder {config.name} (in {Path.cwd()})")
+def _download(config: models.PretrainedModel) -> Path:
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(config.name, revision=config.revision))
@@ -48,4 +47,4 @@ def _find(config: models.PretrainedModel) -> Path:
 
 def _link(place: Path, target: Path) -> None:
     place.unlink(missing_ok=True)
-    place.symlink_to(target)
+    place.symlink_to(target.resolve())

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -37,13 +37,13 @@ def run_command(
     try:
         resolved = load_recipe(recipe, set_)
     except RecipeError as error:
-        for problem in error.problems:
-            err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(USAGE) from error
+        _stop(str(error))
     run = RunDir(run_dir or Path("runs") / f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if dry_run:
         out.print(_plan_table(plan(resolved, run), run))
         return
+    if run.path.exists() and not run.path.is_dir():
+        _stop(f"--run-dir {run.path}: is a file; name a folder, or one that is not there yet")
     run.path.mkdir(parents=True, exist_ok=True)
     with _locked(run):
         write_text(run.recipe, recipe.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def convert(
         _stop(f"{source}: no such .gguf file")
     with whole_folder(target) as folder:
         convert_gguf(source, folder)
-    out.print(f"{target} is ready: use it as `model: {{name: {target}}}`", highlight=False)
+    out.print(f"{target} is ready: use it as `model: {{name: ./{target}}}`", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -92,8 +92,13 @@ def schema() -> None:
 
 def _saved_recipe(run: RunDir) -> Recipe:
     if not run.resolved.exists():
-        _stop(f"{run.path}: there is no {run.resolved.name}, so no run to go on with; start one with: polymath run RECIPE")
-    return load_resolved(run.resolved)
+        _stop(
+            f"{run.path}: there is no {run.resolved.name}, so no run to go on with; start one with: polymath run RECIPE"
+        )
+    try:
+        return load_resolved(run.resolved)
+    except RecipeError as error:
+        _stop(str(error))
 
 
 def _execute(recipe: Recipe, run: RunDir) -> None:
@@ -131,7 +136,7 @@ def _plan_table(stages: list[Plan], run: RunDir) -> Table:
     return table
 
 
-def _score_table(scores: list[dict]) -> Table:
+def _score_table(scores: list[dict[str, Any]]) -> Table:
     columns = list(dict.fromkeys((score["domain"], score["mode"]) for score in scores))
     cells = {(s["model"], s["domain"], s["mode"]): f"{100 * s['accuracy']:.1f}" for s in scores}
     table = Table("held out, %", box=None)
@@ -152,7 +157,7 @@ def _locked(run: RunDir) -> Iterator[None]:
         yield
 
 
-def _stop(message: str) -> None:
+def _stop(message: str) -> NoReturn:
     err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(USAGE)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,9 @@ def prompt_dataset(rows: Sequence[Row]) -> "Dataset":
     """Rows as the on-policy trainers read them; every column reaches the rewards and the loss."""
     from datasets import Dataset
 
-    return Dataset.from_list([{key: value for key, value in asdict(row).items() if key != "completion"} for row in rows])
+    return Dataset.from_list(
+        [{key: value for key, value in asdict(row).items() if key != "completion"} for row in rows]
+    )
 
 
 def demonstration_dataset(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
@@ -81,12 +83,12 @@ def demonstration_dataset(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBa
     """
     from datasets import Dataset
 
-    encode: Callable[[str], list[int]] = lambda text: tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
-    pairs = [(encode(row.prompt), encode(row.completion)) for row in rows]
+    prompts = tokenizer([row.prompt for row in rows], add_special_tokens=False)["input_ids"]
+    completions = tokenizer([row.completion for row in rows], add_special_tokens=False)["input_ids"]
     return Dataset.from_list(
         [
             {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
-            for prompt, completion in pairs
+            for prompt, completion in zip(prompts, completions, strict=True)
         ]
     )
 

@@ -28,7 +28,9 @@ def run(job: StageJob, report: Report) -> None:
         path = folder.scores / f"{name}.json"
         if not path.exists():
             scores, samples = _score_model(job, config, name)
-            write_text(folder.scores / f"{name}.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples))
+            write_text(
+                folder.scores / f"{name}.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
+            )
             write_json(path, scores)
         mean = sum(score["accuracy"] for score in read_json(path)) / len(read_json(path))
         report(index + 1, total, {f"accuracy/{name}": mean})
@@ -58,9 +60,7 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
 
 
 def _verify(rows: Sequence[Row], texts: Sequence[str], eos_token: str, verify: Verify) -> list[float]:
-    return [
-        verify(row.reward, text, row.mode, row.answer, eos_token) for row, text in zip(rows, texts, strict=True)
-    ]
+    return [verify(row.reward, text, row.mode, row.answer, eos_token) for row, text in zip(rows, texts, strict=True)]
 
 
 def summarise(values: Sequence[float], lengths: Sequence[int]) -> dict[str, float]:
@@ -84,7 +84,10 @@ def sample(model: Any, tokenizer: Any, prompts: Sequence[str], config: EvalConfi
     completions: list[list[int]] = []
     for start in range(0, len(prompts), config.batch_size):
         batch = tokenizer(
-            list(prompts[start : start + config.batch_size]), padding=True, add_special_tokens=False, return_tensors="pt"
+            list(prompts[start : start + config.batch_size]),
+            padding=True,
+            add_special_tokens=False,
+            return_tensors="pt",
         ).to(model.device)
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.bf16):
             output = model.generate(
@@ -94,7 +97,9 @@ def sample(model: Any, tokenizer: Any, prompts: Sequence[str], config: EvalConfi
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
             )
-        completions += [_until(tokenizer.eos_token_id, row) for row in output[:, batch["input_ids"].shape[1] :].tolist()]
+        completions += [
+            _until(tokenizer.eos_token_id, row) for row in output[:, batch["input_ids"].shape[1] :].tolist()
+        ]
     return completions
 
 

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def start(job: StageJob, runner: str, slot: int, preload: Iterable[str]) -> Stag
     return StageProcess(process, ours, slot)
 
 
-def _context(preload: Iterable[str]) -> "multiprocessing.context.BaseContext":
+def _context(preload: Iterable[str]) -> SpawnContext | ForkServerContext:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if count_gpus():

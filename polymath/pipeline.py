@@ -10,9 +10,8 @@ import json
 import multiprocessing.connection
 import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,8 @@ RUNNERS = {
     "opd": "distill.train",
     "eval": "polymath.evaluate",
 }
-SHOWS_ONLY = {"cli.py", "progress.py", "report.py", "plots.py", "source.py", "recipe.py", "pipeline.py", "manifest.py"}
+# Files of the core whose change cannot change what a stage computes
+SHOWS_ONLY = set(["cli", "progress", "report", "plots", "summary", "source", "recipe", "pipeline", "manifest"])
 
 
 class StageFailed(RuntimeError):
@@ -123,7 +123,7 @@ def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
         "chat": given["chat"],
         "seed": given["seed"],
         "model": model.model_dump(mode="json") if model else None,
-        "files": _hash_files(Path(model.name)) if isinstance(model, PretrainedModel) else None,
+        "files": _hash_files(model.path()) if isinstance(model, PretrainedModel) else None,
         "inherited": dict(inherited),
         "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
     }
@@ -137,16 +137,16 @@ def _hash_code(package: str) -> str:
         path
         for folder in sorted({package, "polymath", "rewards"})
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if path.name not in SHOWS_ONLY
+        if path.stem not in SHOWS_ONLY
     ]
     return _hash(files, ROOT)
 
 
-def _hash_files(path: Path) -> str | None:
+def _hash_files(path: Path | None) -> str | None:
     """The content of a local model; None for a hub id, which its name and revision identify."""
-    if path.is_file():
-        return _hash([path], path.parent)
-    return _hash(sorted(file for file in path.iterdir() if file.is_file()), path) if path.is_dir() else None
+    if path is None:
+        return None
+    return _hash([path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file()), path.parent)
 
 
 def _hash(files: list[Path], root: Path) -> str:
@@ -206,7 +206,7 @@ class Pipeline:
         job.folder.mkdir(parents=True, exist_ok=True)
         stage.folder.update_state(
             name=job.name, kind=job.config.kind, fingerprint=job.fingerprint, seed=job.seed, threads=job.threads,
-            status="running",
+            status="running", error=None,
         )  # fmt: skip
         self.run_dir.event("resumed" if again else "started", stage=job.name)
         self.display.started(job.name, again)

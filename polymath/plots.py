@@ -19,7 +19,7 @@ mpl.rcParams.update(
         "font.size": 10, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titleweight": "bold",
         "axes.titlesize": 11, "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "axes.axisbelow": True, "grid.color": FAINT, "grid.linewidth": 0.6, "xtick.color": INK,
-        "ytick.color": INK, "text.color": INK, "legend.frameon": False, "legend.fontsize": 9, "svg.hashsalt": "polymath",
+        "ytick.color": INK, "text.color": INK, "legend.frameon": False, "legend.fontsize": 9,
     }
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ import time
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 # What tells most about a stage, the first that it has; shown beside its bar
@@ -34,11 +35,16 @@ class Bars:
     """A bar for each stage that runs; what is finished scrolls away above."""
 
     def __init__(self, console: Console) -> None:
-        self.bars = Progress(
-            TextColumn("  {task.description:<14}"), BarColumn(24), TextColumn("{task.completed:>5.0f}/{task.total:<5.0f}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[headline]}"),
-            console=console, transient=True,
-        )  # fmt: skip
+        columns = (
+            TextColumn("  {task.description:<14}"),
+            BarColumn(24),
+            TextColumn("{task.completed:>5.0f}/{task.total:<5.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[headline]}"),
+        )
+        self.bars = Progress(*columns, console=console, transient=True)
         self.tasks: dict[str, TaskID] = {}
         self.latest: dict[str, str] = {}
 
@@ -50,7 +56,7 @@ class Bars:
         self.bars.stop()
 
     def note(self, text: str) -> None:
-        self.bars.console.print(f"  [yellow]{text}[/]", highlight=False)
+        self.bars.console.print(f"  [yellow]{escape(text)}[/]", highlight=False)
 
     def skipped(self, name: str) -> None:
         self.bars.console.print(f"  [dim]= {name:<14} done before[/]", highlight=False)
@@ -69,7 +75,7 @@ class Bars:
 
     def failed(self, name: str, cause: str) -> None:
         self.bars.remove_task(self.tasks.pop(name))
-        self.bars.console.print(f"  [red]x {name:<14} {cause}[/]", highlight=False)
+        self.bars.console.print(f"  [red]x {name:<14} {escape(cause)}[/]", highlight=False)
 
 
 class Lines:
@@ -87,7 +93,7 @@ class Lines:
         pass
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def skipped(self, name: str) -> None:
         self.note(f"{name}: done before")

@@ -5,7 +5,6 @@ starts, and every fault is reported at once, with file, line, field, what was fo
 """
 
 import graphlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,7 +16,7 @@ from polymath.domains import Domain
 from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.source import Location, Problem, RecipeError, Source, nearest
-from polymath.stage import BASE, ModeConfig, StageConfig
+from polymath.stage import BASE, LoraConfig, ModeConfig, StageConfig
 from polymath.strict import StrictModel
 from rl.config import GrpoConfig
 from sft.config import SftConfig
@@ -37,7 +36,8 @@ class Recipe(StrictModel):
     seed: int = Field(default=0, ge=0, description="Seed of every stage that has none of its own.")
     model: ModelConfig
     chat: Literal["v4", "native"] = Field(
-        default="v4", description="`v4`: the report's tokens, which the vocabulary must have; `native`: its own template."
+        default="v4",
+        description="`v4`: the report's tokens, which the vocabulary must have; `native`: its own template.",
     )
     domains: dict[StageName, Domain] = Field(min_length=1)
     modes: dict[Mode, ModeConfig] = Field(default_factory=lambda: {mode: ModeConfig() for mode in MODES})
@@ -85,11 +85,14 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def load_resolved(path: Path) -> Recipe:
-    """The recipe that a run saved."""
-    return Recipe.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    """The recipe that a run saved. Raises `RecipeError`."""
+    try:
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError([f"{path}: not a recipe of this version of Polymath: {error}"]) from error
 
 
-def _with_defaults(stage: Any, defaults: dict[str, Any]) -> Any:
+def _with_defaults(stage: Any, defaults: dict[Any, Any]) -> Any:
     return {**(defaults.get(stage.get("kind")) or {}), **stage} if isinstance(stage, dict) else stage
 
 
@@ -166,8 +169,6 @@ def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
         case ("modes", _, _):
             return _keys(ModeConfig)
         case ("stages", _, "lora", _):
-            from polymath.stage import LoraConfig
-
             return _keys(LoraConfig)
     return [*_keys(Recipe), "defaults"]
 
@@ -178,7 +179,7 @@ def _keys(model: type[StrictModel]) -> list[str]:
 
 def _check_references(recipe: Recipe) -> list[Problem]:
     """What no single field can know: names of stages, domains and modes, and that nothing reads itself."""
-    problems = []
+    problems = _check_model(recipe.model)
     models = [BASE, *(name for name, stage in recipe.stages.items() if not isinstance(stage, EvalConfig))]
     for name, stage in recipe.stages.items():
         if name == BASE:
@@ -188,8 +189,9 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             for field, target in _references(stage)
             if target not in models
         ]
+        field = "teacher_models" if isinstance(stage, OpdConfig) else "domains"
         problems += [
-            Problem(("stages", name, "domains"), f"no domain {domain!r}{nearest(domain, recipe.domains)}")
+            Problem(("stages", name, field), f"no domain {domain!r}{nearest(domain, recipe.domains)}")
             for domain in stage.domain_names()
             if domain not in recipe.domains
         ]
@@ -199,6 +201,13 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             if mode not in recipe.modes
         ]
     return problems or _check_cycle(recipe)
+
+
+def _check_model(model: ModelConfig) -> list[Problem]:
+    path = model.path() if isinstance(model, PretrainedModel) else None
+    if path is None or path.exists():
+        return []
+    return [Problem(("model", "name"), f"found {str(path)!r}, which is not in {Path.cwd()}; a hub id reads owner/name")]
 
 
 def _references(stage: Stage) -> list[tuple[Location, str]]:
@@ -223,8 +232,8 @@ def _error(problems: list[Problem], source: Source) -> RecipeError:
     for problem in problems:
         location = problem.location
         if len(location) > 2 and location[0] == "stages" and not source.holds(location):
-            stage = source.data.get("stages", {}).get(location[1]) or {}
-            default = ("defaults", stage.get("kind") if isinstance(stage, dict) else None, *location[2:])
+            stage = source.data.get("stages", {}).get(location[1])
+            default = ("defaults", str(stage.get("kind")) if isinstance(stage, dict) else "", *location[2:])
             location = default if source.holds(default) else location
         lines[f"{source.where(location)}: {'.'.join(map(str, location))}: {problem.message}"] = None
     return RecipeError(list(lines))

@@ -56,7 +56,9 @@ def _draw(
     if summary["scores"]:
         path = run.report / "scores.png"
         draw_scores(summary["scores"], path)
-        drawn.append(("Scores", "Sampled accuracy on tasks that no stage has seen; whiskers are one standard error.", path))
+        drawn.append(
+            ("Scores", "Sampled accuracy on tasks that no stage has seen; whiskers are one standard error.", path)
+        )
     curves = {
         "rl": ("Reinforcement", "Verified reward of the sampled completions, and tokens a completion by think mode.",
                {"verified reward": _series(recipe, folders, "grpo", "reward/verified"),

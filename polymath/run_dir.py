@@ -58,7 +58,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     """Rewrite a JSONL file with the wanted lines alone."""
     if path.exists():
-        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in read_lines(path) if wanted(line)))
+        write_text(
+            path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in read_lines(path) if wanted(line))
+        )
 
 
 @contextmanager

@@ -56,12 +56,16 @@ class Source:
 
     def override(self, location: Location, value: str) -> None:
         """Set one value, written as YAML; missing mappings on the way are made."""
-        target = self.data
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError([f"--set {'.'.join(map(str, location))}={value}: the value is not YAML"]) from error
+        target: dict[Any, Any] = self.data
         for key in location[:-1]:
             if not isinstance(target.get(key), dict):
                 target[key] = {}
             target = target[key]
-        target[location[-1]] = yaml.safe_load(value)
+        target[location[-1]] = parsed
         self.overrides[location] = value
 
     def where(self, location: Location) -> str:

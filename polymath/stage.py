@@ -28,7 +28,7 @@ class ModeConfig(StrictModel):
 class StageConfig(StrictModel):
     """One named stage; `kind` selects which."""
 
-    kind: str
+    kind: Any  # a literal in each subclass
 
     def parents(self) -> tuple[str, ...]:
         """The stages whose models this one reads."""

@@ -43,8 +43,8 @@ def _scores(recipe: Recipe, run: RunDir) -> list[Score]:
 def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, float]]:
     """What the merged model keeps of its teachers, domain by domain, each averaged over the modes.
 
-    `retention` is student / teacher, `normalized` is (student - start) / (teacher - start) with its mean over the domains
-    (MOPD, arXiv 2606.30406, table 2). Both are empty for a recipe without distillation.
+    `retention` is student / teacher, `normalized` is (student - start) / (teacher - start) with its mean over the
+    domains (MOPD, arXiv 2606.30406, table 2). Both are empty for a recipe without distillation.
     """
     by_model = domain_means(scores)
     retention, normalized = {}, {}

@@ -28,12 +28,16 @@ def build(config: TinyModel, corpus: list[str], seed: int) -> "tuple[PreTrainedM
             **config.model_dump(exclude={"init", "vocab_size"}),
             vocab_size=len(tokenizer),
             tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=_id(tokenizer, chat.BOS),
+            eos_token_id=_id(tokenizer, chat.EOS),
+            pad_token_id=_id(tokenizer, chat.PAD),
         )
     )
     return model, tokenizer
+
+
+def _id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:
+    return tokenizer.get_vocab()[token]
 
 
 def build_tokenizer(corpus: list[str], vocab_size: int) -> "PreTrainedTokenizerBase":

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from trl.trainer.utils import RepeatSampler
 
 from polymath import data, models
@@ -41,7 +41,7 @@ Report = Callable[[int, int, dict[str, float]], None]  # step, of how many, late
 class Materials:
     """What a training stage starts from."""
 
-    model: PreTrainedModel
+    model: Any  # PreTrainedModel, or PeftModel where an adapter goes on
     tokenizer: PreTrainedTokenizerBase
     template: Template
     rows: list[data.Row]
@@ -58,13 +58,13 @@ def prepare(job: StageJob) -> Materials:
     seed = zlib.crc32(f"{job.seed}/{job.name}".encode())  # each stage draws tasks of its own
     rows = data.training_rows(job.domains, config.domains, config.modes, count, seed, template)
     StageDir(job.folder).update_state(rows=len(rows), data_sha256=data.digest(rows))
-    new_adapter = config.lora is not None and not models.is_adapter(source)
+    new_adapter = None if config.lora is None or models.is_adapter(source) else config.lora.model_dump()
     return Materials(
         model=models.load_model(source, config.dtype, trainable=config.lora is not None),
         tokenizer=tokenizer,
         template=template,
         rows=rows,
-        peft_config=PeftLoraConfig(task_type="CAUSAL_LM", **config.lora.model_dump()) if new_adapter else None,
+        peft_config=PeftLoraConfig(task_type="CAUSAL_LM", **new_adapter) if new_adapter else None,
     )
 
 
@@ -79,8 +79,8 @@ def training_arguments(job: StageJob) -> dict[str, Any]:
     config = training_config(job)
     on_gpu = torch.cuda.is_available()
     same_names = (
-        "max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate lr_scheduler_type warmup_steps "
-        "weight_decay adam_beta2 max_grad_norm bf16 gradient_checkpointing save_steps logging_steps"
+        "max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate lr_scheduler_type "
+        "warmup_steps weight_decay adam_beta2 max_grad_norm bf16 gradient_checkpointing save_steps logging_steps"
     )
     return {name: getattr(config, name) for name in same_names.split()} | {
         "output_dir": str(StageDir(job.folder).checkpoints),

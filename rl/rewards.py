@@ -12,7 +12,7 @@ from polymath.stage import ModeConfig
 from polymath.training import write_rollouts
 from rewards.length import length_penalty
 
-Rewarder = Callable[..., list[float]]
+Rewarder = Callable[..., list[float | None]]
 KEPT_A_STEP = 4
 
 
@@ -31,10 +31,10 @@ def verifier(tokenizer: PreTrainedTokenizerBase, folder: StageDir) -> Rewarder:
         answer: list[str],
         trainer_state: TrainerState,
         **_: Any,
-    ) -> list[float]:
+    ) -> list[float | None]:
         texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=False)
         eos = str(tokenizer.eos_token)
-        values = [
+        values: list[float | None] = [
             rewards.verify(*row, eos_token=eos) for row in zip(reward, texts, mode, answer, strict=True)
         ]
         samples = zip(prompts, texts, values, strict=True)
@@ -52,7 +52,7 @@ def length_reward(
 
     def length(
         completion_ids: list[list[int]], mode: list[Mode], log_metric: Callable[[str, float], None], **_: Any
-    ) -> list[float]:
+    ) -> list[float | None]:
         for name in modes:
             lengths = [len(ids) for ids, own in zip(completion_ids, mode, strict=True) if own == name]
             if lengths:
@@ -69,6 +69,6 @@ def count_reasoning(tokenizer: PreTrainedTokenizerBase, ids: list[int], mode: Mo
     """Tokens before `</think>`; all of them where the reasoning is never closed, none in Non-think."""
     if mode == "non_think":
         return 0
-    text = tokenizer.decode(ids, skip_special_tokens=False)
+    text = str(tokenizer.decode(ids, skip_special_tokens=False))
     before, closed, _ = text.partition(END_THINK)
     return len(tokenizer.encode(before, add_special_tokens=False)) if closed else len(ids)

@@ -2,8 +2,8 @@
 
 from typing import cast
 
-from trl import GRPOConfig as TrlGrpoConfig
-from trl import GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig as TrlGrpoConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.data import prompt_dataset
 from polymath.run_dir import StageDir
@@ -24,9 +24,7 @@ def run(job: StageJob, report: Report) -> None:
     same_names = "num_generations beta epsilon epsilon_high loss_type scale_rewards mask_truncated_completions"
     trainer = SpecialistTrainer(
         model=materials.model,
-        args=TrlGrpoConfig(
-            **rollout_arguments(job), **{name: getattr(config, name) for name in same_names.split()}
-        ),
+        args=TrlGrpoConfig(**rollout_arguments(job), **{name: getattr(config, name) for name in same_names.split()}),
         reward_funcs=[
             verifier(materials.tokenizer, StageDir(job.folder)),
             length_reward(materials.tokenizer, job.modes, config.length_norm, config.length_penalty_max),

@@ -2,8 +2,8 @@
 
 from typing import cast
 
-from trl import SFTConfig as TrlSftConfig
-from trl import SFTTrainer
+from trl.trainer.sft_config import SFTConfig as TrlSftConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from polymath.data import demonstration_dataset
 from polymath.stage import StageJob

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from polymath.domains.agent import AgentDomain
+from polymath.domains.arithmetic import MathDomain
 from polymath.domains.gym import GymDomain
-from polymath.domains.math import MathDomain
 from polymath.domains.task import Task
 
 Domain = Annotated[MathDomain | AgentDomain | GymDomain, Field(discriminator="kind")]

@@ -1,0 +1,128 @@
+"""The loss of several teachers, against a dense float64 twin."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from trl.trainer.distillation_config import DistillationConfig
+
+from distill.teachers import load_teachers
+from distill.trainer import MultiTeacherTrainer, domain_scales
+from polymath.data import Row, prompt_dataset
+from polymath.tiny import build_tokenizer
+
+V = 300
+
+
+def tiny(seed: int) -> Qwen3ForCausalLM:
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.3}
+    return Qwen3ForCausalLM(Qwen3Config(vocab_size=V, **sizes, **heads))
+
+
+def test_each_domain_weighs_what_it_should() -> None:
+    scales = domain_scales(torch.tensor([0, 1, 0]), torch.tensor([3, 10, 1]), torch.tensor([2.0, 0.5]))
+    assert scales.tolist() == pytest.approx([0.5, 0.05, 0.5])
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    torch.manual_seed(9)
+    prompt, completion = torch.randint(0, V, (4, 3)), torch.randint(0, V, (4, 5))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1] * 5, [1, 0, 0, 0, 0], [1] * 5])
+    index = torch.tensor([0, 1, 0, 1])
+    return {
+        "prompt_ids": prompt, "prompt_mask": torch.ones_like(prompt), "completion_ids": completion,
+        "completion_mask": mask, "teacher_index": index,
+        "domain_scale": domain_scales(index, mask.sum(1), torch.tensor([1.0, 3.0])),
+    }  # fmt: skip
+
+
+def dense(student, teachers, batch) -> torch.Tensor:
+    """The report's sum with whole logits in float64: w_i * mean over domain i's tokens of KL(student || teacher)."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    total = torch.zeros((), dtype=torch.float64)
+    for index, (teacher, weight) in enumerate(zip(teachers, (1.0, 3.0), strict=True)):
+        rows = batch["teacher_index"] == index
+        logp, logq = (m(input_ids=ids[rows]).logits[:, 2:-1].double().log_softmax(-1) for m in (student, teacher))
+        kl = (logp.exp() * (logp - logq.detach())).sum(-1)
+        mask = batch["completion_mask"][rows].bool()
+        total = total + weight * kl[mask].mean()
+    return total
+
+
+@pytest.fixture
+def trainer_for(tmp_path: Path):
+    tokenizer = build_tokenizer(["a"], 400)
+    row = Row(prompt="a", completion="b", domain="math", mode="high", reward="math_answer", answer="1")
+
+    def make(student) -> MultiTeacherTrainer:
+        args = DistillationConfig(
+            output_dir=str(tmp_path / "out"), bf16=False, use_cpu=True, report_to="none", gradient_checkpointing=False,
+            max_steps=1, per_device_train_batch_size=1, remove_unused_columns=False,
+        )  # fmt: skip
+        weights = {"math": 1.0, "agent": 3.0}
+        return MultiTeacherTrainer(
+            domain_weights=weights, model=student, args=args, processing_class=tokenizer,
+            train_dataset=prompt_dataset([row] * 2),
+        )  # fmt: skip
+
+    return make
+
+
+def test_whole_models_teach_exactly(trainer_for, tmp_path: Path) -> None:
+    folders = {}
+    for seed, name in enumerate(("math", "agent"), 1):
+        tiny(seed).save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+    student, batch = tiny(0), inputs()
+    trainer = trainer_for(student)
+    trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
+    loss, _, tokens = trainer._compute_loss(student, batch, None)
+    loss.backward()
+    got = student.model.layers[0].mlp.up_proj.weight.grad.clone()
+    student.zero_grad()
+    expected = dense(student, [tiny(1), tiny(2)], batch)
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(got, student.model.layers[0].mlp.up_proj.weight.grad, atol=1e-6, rtol=1e-3)
+    assert tokens.item() == 14
+
+
+def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
+    tiny(0).save_pretrained(tmp_path / "base")
+    base = (tmp_path / "base").resolve()
+    folders = {}
+    for seed, name in enumerate(("math", "agent"), 1):
+        torch.manual_seed(seed)
+        adapter = get_peft_model(tiny_from(base), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+        adapter.save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+    student = get_peft_model(tiny_from(base), LoraConfig(r=4, target_modules="all-linear"))
+    trainable = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
+    trainer = trainer_for(student)
+    trainer.teachers = load_teachers(student, base, folders, "float32", torch.device("cpu"))
+    loss, _, _ = trainer._compute_loss(student, inputs(), None)
+    merged = [load_merged(folders[name], base) for name in ("math", "agent")]
+    assert loss.item() == pytest.approx(dense(tiny(0), merged, inputs()).item(), rel=1e-4)
+    assert {name for name, parameter in student.named_parameters() if parameter.requires_grad} == trainable
+    assert student.active_adapter == "default"
+
+
+def tiny_from(folder: Path) -> Qwen3ForCausalLM:
+    return Qwen3ForCausalLM.from_pretrained(folder)
+
+
+def load_merged(folder: Path, base: Path) -> torch.nn.Module:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(tiny_from(base), str(folder)).merge_and_unload()
+
+
+def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    other = Qwen3ForCausalLM(Qwen3Config(vocab_size=V + 1, hidden_size=32, intermediate_size=64, num_hidden_layers=1))
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="has 301 tokens and the student 300"):
+        load_teachers(tiny(0), tmp_path, {"math": tmp_path / "other"}, "float32", torch.device("cpu"))

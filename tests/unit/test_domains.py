@@ -1,0 +1,81 @@
+"""Tasks: held out means never trained on, gold answers earn full marks, seeds decide."""
+
+import random
+
+import pytest
+
+import rewards
+from polymath.chat import EOS, MODES, V4Template
+from polymath.data import held_out_rows, training_rows
+from polymath.domains import Domain, held_out_tasks, is_held_out, training_tasks
+from polymath.domains.agent import AgentDomain
+from polymath.domains.arithmetic import MathDomain, add_by_column
+from polymath.domains.gym import add_term_by_term
+
+DOMAINS: list[Domain] = [MathDomain(min_operand=10, max_operand=59), AgentDomain(max_number=49)]
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
+def test_evaluation_shares_no_prompt_with_training(domain: Domain) -> None:
+    trained = [task for seed in range(5) for task in training_tasks(domain, 4000, seed)]
+    held_out = [task for seed in range(5) for task in held_out_tasks(domain, 200, seed)]
+    assert not {task.question for task in trained} & {task.question for task in held_out}
+    assert not {task.key for task in trained} & {task.key for task in held_out}
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
+def test_one_question_has_one_key(domain: Domain) -> None:
+    keys = {}
+    for task in training_tasks(domain, 5000, 0):
+        assert keys.setdefault(task.question, task.key) == task.key
+
+
+def test_swapped_operands_stay_on_one_side() -> None:
+    rng = random.Random(0)
+    sides = {task.question: is_held_out(task) for task in (DOMAINS[0].draw(rng) for _ in range(20_000))}
+    swapped = {" + ".join(reversed(question.split(" + "))): side for question, side in sides.items()}
+    assert all(sides[question] == side for question, side in swapped.items() if question in sides)
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
+@pytest.mark.parametrize("mode", MODES)
+def test_gold_answers_earn_full_marks_and_others_nothing(domain: Domain, mode) -> None:
+    rows = held_out_rows("d", domain, mode, 100, 0, V4Template())
+    for row, other in zip(rows, rows[1:], strict=False):
+        assert rewards.verify(row.reward, row.completion, mode, row.answer, EOS) == 1.0
+        if row.answer != other.answer:
+            assert rewards.verify(row.reward, other.completion, mode, row.answer, EOS) == 0.0
+
+
+def test_a_seed_decides_the_tasks() -> None:
+    domain = DOMAINS[0]
+    assert training_tasks(domain, 50, 1) == training_tasks(domain, 50, 1) != training_tasks(domain, 50, 2)
+
+
+def test_a_domain_that_is_too_small_says_so() -> None:
+    with pytest.raises(ValueError, match="has only .* of the 500 held-out tasks"):
+        held_out_tasks(MathDomain(min_operand=10, max_operand=20), 500, 0)
+
+
+def test_rows_keep_to_shares_and_modes() -> None:
+    domains = dict(zip(("math", "agent"), DOMAINS, strict=True))
+    rows = training_rows(domains, {"math": 3, "agent": 1}, MODES, 80, 0, V4Template())
+    counts = {(name, mode): sum((r.domain, r.mode) == (name, mode) for r in rows) for name in domains for mode in MODES}
+    assert counts == {
+        ("math", "non_think"): 30,
+        ("math", "high"): 30,
+        ("agent", "non_think"): 10,
+        ("agent", "high"): 10,
+    }
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "steps"),
+    [(47, 38, "7+8=15 4+3+1=8"), (99, 11, "9+1=10 9+1+1=11"), (40, 7, "0+7=7 4+0=4"), (0, 0, "0+0=0")],
+)
+def test_columns_carry(a: int, b: int, steps: str) -> None:
+    assert add_by_column(a, b) == steps
+
+
+def test_running_total() -> None:
+    assert add_term_by_term("57 + 87 - 170") == "57 + 87 = 144, 144 - 170 = -26"

@@ -1,0 +1,111 @@
+"""Recipes: what is shipped loads, what is mistyped is pointed at, and nothing heavy is imported."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from polymath.recipe import load_recipe, load_resolved, recipe_schema
+from polymath.source import RecipeError
+
+ROOT = Path(__file__).resolve().parents[2]
+MINIATURE = ROOT / "recipes/miniature.yaml"
+
+
+def test_every_shipped_recipe_loads() -> None:
+    paths = sorted((ROOT / "recipes").rglob("*.yaml"))
+    assert len(paths) == 2
+    for path in paths:
+        recipe = load_recipe(path, ["model.name=owner/name"] if "smollm2" in str(path) else [])
+        assert recipe.order()
+
+
+def test_a_resolved_recipe_is_the_same_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe(MINIATURE, ["sft-math.max_steps=7", "seed=3"])
+    (tmp_path / "resolved.json").write_text(json.dumps(recipe.dump()))
+    assert load_resolved(tmp_path / "resolved.json") == recipe
+    assert (recipe.seed, recipe.stages["sft-math"].max_steps) == (3, 7)  # type: ignore[union-attr]
+
+
+def test_stages_come_after_what_they_read() -> None:
+    order = load_recipe(MINIATURE).order()
+    assert order[0] == "format" and order[-2:] == ["merged", "scores"]
+    assert order.index("sft-agent") < order.index("grpo-agent") < order.index("merged")
+
+
+def test_the_schema_file_is_fresh() -> None:
+    assert json.loads((ROOT / "recipes/schema.json").read_text()) == recipe_schema(), "run: make schema"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line_of", "says"),
+    [
+        ("warmup_steps: 20", "warmup_step: 20", "warmup_step:", "defaults.sft.warmup_step: unknown field; did you mean 'warmup_steps'?"),
+        ("from: sft-math", "from: sft-mth", "sft-mth", "stages.grpo-math.from: no stage 'sft-mth' has a model; did you mean 'sft-math'?"),
+        ("max_steps: 60", "max_steps: soon", "soon", "stages.sft-agent.max_steps: found 'soon'"),
+        ("kind: opd", "kind: odp", "odp", "stages.merged.kind: found 'odp'; did you mean 'opd'?"),
+        ("chat: v4", "chat: v5", "v5", "chat: found 'v5'; did you mean 'v4'?"),
+        ("init: qwen3", "init: qwen4", "qwen4", "model.init: found 'qwen4'; did you mean 'qwen3'?"),
+        ("init: qwen3", "name: ./nowhere", "nowhere", "model.name: found 'nowhere', which is not in"),
+        ("seed: 0", "sead: 0", "sead", "sead: unknown field; did you mean 'seed'?"),
+        ("seed: 0", "seed: 0\nseed: 1", "seed: 1", "'seed' is given twice"),
+        ("  high:", "  higher:", "higher", "modes.higher: found 'higher'; did you mean 'high'?"),
+        ("from: format, domains: [math]", "from: grpo-math, domains: [math]", "sft-math:", "in a circle: sft-math -> grpo-math -> sft-math"),
+        ("{math: grpo-math,", "{maths: grpo-math,", "teacher_models", "no domain 'maths'; did you mean 'math'?"),
+        ("length_norm: 48", "num_generations: 7", "grpo-math:", "no multiple of num_generations = 7"),
+        ("max_steps: 60}", "max_steps: 60, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
+    ],
+)  # fmt: skip
+def test_a_fault_names_line_field_found_and_meant(tmp_path: Path, old: str, new: str, line_of: str, says: str) -> None:
+    text = MINIATURE.read_text().replace(old, new, 1)
+    assert new in text
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    line = next(number for number, content in enumerate(text.splitlines(), 1) if line_of in content)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert any(problem.startswith(f"{path}:{line}: ") and says in problem for problem in error.value.problems), (
+        error.value.problems
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sft-mth.max_steps=3", "no stage 'sft-mth'; did you mean 'sft-math'?"),
+        ("sft-math.max_step=3", "--set stages.sft-math.max_step=3: stages.sft-math.max_step: unknown field"),
+        ("sft-math.max_steps=x", "found 'x'"),
+        ("sft-math", "an override reads stage.field=value"),
+        ("seed=[", "the value is not YAML"),
+    ],
+)
+def test_a_faulty_override_is_quoted(override: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=".") as error:
+        load_recipe(MINIATURE, [override])
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00", "? {a: 1}\n: 2"])
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=r"r\.yaml"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_a_typo_ends_the_command_at_once_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(MINIATURE.read_text().replace("seed:", "sead:"))
+    command = [sys.executable, "-m", "polymath.cli", "run", "recipe.yaml", "--run-dir", "out"]
+    started = time.monotonic()
+    result = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert time.monotonic() - started < 2
+    assert "recipe.yaml:6: sead: unknown field; did you mean 'seed'?" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_recipes_import_no_torch() -> None:
+    code = "import sys, polymath.recipe, polymath.pipeline, polymath.cli, rewards; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,45 @@
+"""The tokenizer that is built here."""
+
+import pytest
+
+from polymath import chat
+from polymath.base import _corpus
+from polymath.models import TinyModel
+from polymath.pipeline import plan
+from polymath.recipe import load_recipe
+from polymath.run_dir import RunDir
+from polymath.tiny import build, build_tokenizer
+
+MINIATURE = "recipes/miniature.yaml"
+
+
+@pytest.fixture(scope="module")
+def corpus(request) -> list[str]:
+    recipe = load_recipe(request.config.rootpath / MINIATURE)
+    return _corpus(plan(recipe, RunDir(request.config.rootpath / "nowhere"))[0].job)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(corpus):
+    return build_tokenizer(corpus, 768)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["47 + 38", "\n\n a\tb  c", "naïve 漢字 \U0001f600", f"{chat.BOS}x{chat.EOS}", f"<{chat.DSML}invoke", "a  ."],
+)
+def test_any_text_comes_back(tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_the_tokens_of_the_format_are_single(tokenizer) -> None:
+    for token in (*chat.SPECIAL_TOKENS, *chat.TEXT_TOKENS):
+        assert len(tokenizer.encode(token)) == 1
+    visible = tokenizer.decode(tokenizer.encode(f"{chat.THINK}7{chat.END_THINK}{chat.EOS}"), skip_special_tokens=True)
+    assert visible == f"{chat.THINK}7{chat.END_THINK}"
+
+
+def test_building_is_repeatable(corpus) -> None:
+    (one, first), (two, second) = (build(TinyModel(), corpus, 3) for _ in range(2))
+    assert first.get_vocab() == second.get_vocab()
+    assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
