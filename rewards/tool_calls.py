@@ -6,7 +6,7 @@ from typing import Any
 from polymath.chat import Reply
 from polymath.domains.agent import TOOLS
 
-ARGUMENT_ERRORS = (TypeError, ValueError, KeyError, OverflowError)  # what a tool raises on arguments it cannot take
+ARGUMENT_ERRORS = (ValueError, KeyError)  # what a tool raises on arguments that it cannot take
 
 
 def tool_calls(reply: Reply, answer: str) -> float:

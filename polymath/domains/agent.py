@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, validate_call
 
 from polymath.chat import Reply, ToolCall
 from polymath.domains.task import Task
@@ -40,12 +40,16 @@ def look_up(person: str, field: str) -> str:
 
 def add_event(day: str, hour: int) -> dict[str, Any]:
     """The entry as the calendar stores it."""
-    if day not in DAYS or not 0 <= int(hour) < 24:
+    if day not in DAYS or not 0 <= hour < 24:
         raise ValueError(f"no such time: {day} {hour}")
     return {"day": day, "hour": hour}
 
 
-TOOLS: dict[str, Callable[..., Any]] = {tool.__name__: tool for tool in (calculate, convert, look_up, add_event)}
+# Called with what a model wrote: arguments of another type than the signature's raise a ValueError
+TOOLS: dict[str, Callable[..., Any]] = {
+    tool.__name__: validate_call(tool, config=ConfigDict(strict=True))
+    for tool in (calculate, convert, look_up, add_event)
+}
 
 
 class AgentDomain(StrictModel):

@@ -58,7 +58,7 @@ def test_a_domain_that_is_too_small_says_so() -> None:
 
 
 def test_rows_keep_to_shares_and_modes() -> None:
-    domains = dict(zip(("math", "agent"), DOMAINS, strict=True))
+    domains: dict[str, Domain] = {"math": DOMAINS[0], "agent": DOMAINS[1]}
     rows = training_rows(domains, {"math": 3, "agent": 1}, MODES, 80, 0, V4Template())
     counts = {(name, mode): sum((r.domain, r.mode) == (name, mode) for r in rows) for name in domains for mode in MODES}
     assert counts == {

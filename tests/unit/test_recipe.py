@@ -54,7 +54,7 @@ def test_the_schema_file_is_fresh() -> None:
         ("seed: 0", "seed: 0\nseed: 1", "seed: 1", "'seed' is given twice"),
         ("  high:", "  higher:", "higher", "modes.higher: found 'higher'; did you mean 'high'?"),
         ("from: format, domains: [math]", "from: grpo-math, domains: [math]", "sft-math:", "in a circle: sft-math -> grpo-math -> sft-math"),
-        ("{math: grpo-math,", "{maths: grpo-math,", "teacher_models", "no domain 'maths'; did you mean 'math'?"),
+        ("domains: [math], max_steps: 150", "domains: [maths], max_steps: 150", "maths", "no domain 'maths'; did you mean 'math'?"),
         ("length_norm: 48", "num_generations: 7", "grpo-math:", "no multiple of num_generations = 7"),
         ("max_steps: 60}", "max_steps: 60, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
     ],

@@ -26,7 +26,14 @@ def tokenizer(corpus):
 
 @pytest.mark.parametrize(
     "text",
-    ["47 + 38", "\n\n a\tb  c", "naïve 漢字 \U0001f600", f"{chat.BOS}x{chat.EOS}", f"<{chat.DSML}invoke", "a  ."],
+    [
+        "47 + 38",
+        "\n\n a\tb  c",
+        "na\u00efve \u6f22\u5b57 \U0001f600",
+        f"{chat.BOS}x{chat.EOS}",
+        f"<{chat.DSML}invoke",
+        "a  .",
+    ],
 )
 def test_any_text_comes_back(tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -1,0 +1,151 @@
+"""Run, kill, resume, change, report: as a user does."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Polymath, command  # type: ignore[import-not-found]
+
+STAGES = ["base", "format", "sft-math", "sft-agent", "grpo-math", "grpo-agent", "merged", "scores"]
+
+
+def events(run: Path, event: str) -> list[str]:
+    lines = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return [line["stage"] for line in lines if line["event"] == event]
+
+
+def summary(run: Path) -> dict:
+    return json.loads((run / "report/summary.json").read_text())
+
+
+def metrics(run: Path) -> dict[str, list[dict]]:
+    """Every stage's metrics, without what depends on the clock."""
+
+    def steady(line: str) -> dict:
+        return {k: v for k, v in json.loads(line).items() if "time" not in k and "second" not in k}
+
+    return {p.parent.name: [steady(line) for line in p.read_text().splitlines()] for p in run.glob("*/metrics.jsonl")}
+
+
+def test_the_chain_runs_and_reports(finished: Path) -> None:
+    content = summary(finished)
+    assert [stage["name"] for stage in content["stages"]] == STAGES
+    assert {stage["status"] for stage in content["stages"]} == {"done"}
+    assert all(stage["seconds"] > 0 for stage in content["stages"])
+    assert all(stage["peak_memory_bytes"] > 2**20 for stage in content["stages"][1:])
+    cells = {(s["model"], s["domain"], s["mode"]): s for s in content["scores"]}
+    assert len(cells) == len(content["scores"]) == 3 * 2 * 2
+    assert all(s["n"] == 16 and 0 <= s["accuracy"] <= 1 and s["mean_tokens"] > 0 for s in cells.values())
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["versions"]["trl"].startswith("1.16") and manifest["hardware"]["cores"] > 0
+    assert len({s["data_sha256"] for s in content["stages"] if s["data_sha256"]}) == 6
+
+
+def test_metrics_tell_rewards_lengths_and_teachers(finished: Path) -> None:
+    by_stage = metrics(finished)
+    grpo = [line for line in by_stage["04-grpo-math"] if "reward/verified" in line]
+    assert [line["step"] for line in grpo] == [1, 2, 3, 4, 5, 6]
+    assert all({"reward/length", "length/high", "length/non_think"} <= line.keys() for line in grpo)
+    opd = [line for line in by_stage["06-merged"] if "train/loss" in line]
+    assert all(line["kl/math"] >= 0 and line["kl/agent"] >= 0 for line in opd)
+    # equation 29 with both weights 1: the loss is the sum of the domains' mean divergences
+    for line in opd:
+        assert line["train/loss"] == pytest.approx(line["kl/math"] + line["kl/agent"], rel=1e-3)
+
+
+def test_the_page_stands_alone(finished: Path) -> None:
+    page = (finished / "report/index.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+    assert "<think>" not in page  # what models write is escaped
+    for name in STAGES:
+        assert f"<td>{name}</td>" in page
+
+
+def test_running_again_trains_nothing(polymath: Polymath, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "again"
+    shutil.copytree(finished, run, symlinks=True)
+    before = len(events(run, "started"))
+    assert polymath("resume", str(run)).returncode == 0
+    assert len(events(run, "started")) == before
+    assert events(run, "skipped") == STAGES
+
+
+def test_a_change_runs_again_what_depends_on_it(polymath: Polymath, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "changed"
+    shutil.copytree(finished, run, symlinks=True)
+    dry = polymath("run", "recipes/miniature.yaml", "--run-dir", str(run), "--dry-run", merged__beta=0.5)
+    assert dry.returncode == 0 and dry.stdout.count("done") == 6 and dry.stdout.count("changed") == 2
+    assert not list(run.glob("*.old-1"))
+    result = polymath("run", "recipes/miniature.yaml", "--run-dir", str(run), merged__beta=0.5)
+    assert result.returncode == 0, result.stderr
+    assert events(run, "started")[len(STAGES) :] == ["merged", "scores"]
+    assert sorted(path.name for path in run.glob("*.old-1")) == ["06-merged.old-1", "07-scores.old-1"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_runs_end_like_the_uninterrupted_one(
+    environment: dict[str, str], polymath: Polymath, finished: Path, tmp_path: Path, seed: int
+) -> None:
+    """kill -9 at random moments, each time another; no finished stage runs twice, and every number is the same."""
+    run, rng = tmp_path / "killed", random.Random(seed)
+    for attempt in range(3):
+        verb = ["resume", str(run)] if (run / "resolved.json").exists() else []
+        line = command(*(verb or ["run", "recipes/miniature.yaml", "--run-dir", str(run)]))
+        process = subprocess.Popen(
+            line, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(5, 14) + attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    result = polymath("resume", str(run))
+    assert result.returncode == 0, result.stderr
+    finished_stages = events(run, "finished")
+    assert sorted(finished_stages) == sorted(set(finished_stages))
+    assert summary(run)["scores"] == summary(finished)["scores"]
+    ours, theirs = metrics(run), metrics(finished)
+    for stage in theirs:
+        last = [[line for line in side[stage] if "train/loss" in line] for side in (ours, theirs)]
+        assert last[0] == last[1], stage
+
+
+def test_adapters_share_one_base(polymath: Polymath, tmp_path: Path) -> None:
+    run, adapter = tmp_path / "lora", "{r: 4, lora_alpha: 8}"
+    names = ("sft-math", "sft-agent", "grpo-math", "grpo-agent", "merged")
+    result = polymath(
+        "run", "recipes/miniature.yaml", "--run-dir", str(run), **{f"{name}.lora": adapter for name in names}
+    )
+    assert result.returncode == 0, result.stderr
+    for index, name in ((2, "sft-math"), (5, "grpo-agent"), (6, "merged")):
+        model = run / f"{index:02d}-{name}" / "model"
+        assert (model / "adapter_model.safetensors").exists() and not (model / "model.safetensors").exists()
+        base = json.loads((model / "adapter_config.json").read_text())["base_model_name_or_path"]
+        assert Path(base).resolve() == (run / "01-format/model").resolve()
+    assert not [path for path in (run / "06-merged/model").iterdir() if path.is_dir()]  # no teacher is saved with it
+
+
+def test_a_failure_is_told_and_mended(polymath: Polymath, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "failing"
+    shutil.copytree(finished, run, symlinks=True)
+    shutil.rmtree(run / "07-scores")
+    weights = run / "04-grpo-math/model/model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"not weights")
+    result = polymath("resume", str(run))
+    assert result.returncode == 1
+    assert "stage scores:" in result.stderr and "07-scores/log.txt" in result.stderr and "resume" in result.stderr
+    weights.write_bytes(whole)
+    assert polymath("resume", str(run)).returncode == 0
+    assert summary(run)["scores"] == summary(finished)["scores"]
+
+
+@pytest.mark.parametrize("arguments", [("resume", "nowhere"), ("report", "nowhere"), ("convert", "no.gguf", "out")])
+def test_what_is_not_there_is_said(polymath: Polymath, arguments: tuple[str, ...]) -> None:
+    result = polymath(*arguments)
+    assert result.returncode == 2 and arguments[1] in result.stderr and "Traceback" not in result.stderr
+    assert not (ROOT / "nowhere").exists() and not (ROOT / "out").exists()
