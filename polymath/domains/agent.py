@@ -45,10 +45,10 @@ def add_event(day: str, hour: int) -> dict[str, Any]:
     return {"day": day, "hour": hour}
 
 
+FUNCTIONS: tuple[Callable[..., Any], ...] = (calculate, convert, look_up, add_event)
 # Called with what a model wrote: arguments of another type than the signature's raise a ValueError
 TOOLS: dict[str, Callable[..., Any]] = {
-    tool.__name__: validate_call(tool, config=ConfigDict(strict=True))
-    for tool in (calculate, convert, look_up, add_event)
+    tool.__name__: validate_call(config=ConfigDict(strict=True))(tool) for tool in FUNCTIONS
 }
 
 

@@ -35,6 +35,17 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def launch(environment: dict[str, str]) -> Callable[..., subprocess.Popen[bytes]]:
+    """Start a command and leave it running."""
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        silent = subprocess.DEVNULL
+        return subprocess.Popen(command(*arguments), cwd=ROOT, env=environment, stdout=silent, stderr=silent)
+
+    return start
+
+
+@pytest.fixture(scope="session")
 def polymath(environment: dict[str, str]) -> Polymath:
     def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -6,10 +6,13 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Polymath, command  # type: ignore[import-not-found]
+
+ROOT = Path(__file__).resolve().parents[2]
+Polymath = Callable[..., subprocess.CompletedProcess[str]]
 
 STAGES = ["base", "format", "sft-math", "sft-agent", "grpo-math", "grpo-agent", "merged", "scores"]
 
@@ -90,16 +93,13 @@ def test_a_change_runs_again_what_depends_on_it(polymath: Polymath, finished: Pa
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_runs_end_like_the_uninterrupted_one(
-    environment: dict[str, str], polymath: Polymath, finished: Path, tmp_path: Path, seed: int
+    launch: Callable[..., subprocess.Popen[bytes]], polymath: Polymath, finished: Path, tmp_path: Path, seed: int
 ) -> None:
     """kill -9 at random moments, each time another; no finished stage runs twice, and every number is the same."""
     run, rng = tmp_path / "killed", random.Random(seed)
     for attempt in range(3):
         verb = ["resume", str(run)] if (run / "resolved.json").exists() else []
-        line = command(*(verb or ["run", "recipes/miniature.yaml", "--run-dir", str(run)]))
-        process = subprocess.Popen(
-            line, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = launch(*(verb or ["run", "recipes/miniature.yaml", "--run-dir", str(run)]))
         time.sleep(rng.uniform(5, 14) + attempt)
         process.send_signal(signal.SIGKILL)
         process.wait()
