@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = {
     "format.max_steps": 12, "sft-math.max_steps": 8, "sft-agent.max_steps": 8, "grpo-math.max_steps": 6,
-    "grpo-agent.max_steps": 6, "merged.max_steps": 6, "merged.per_device_train_batch_size": 8,
+    "grpo-agent.max_steps": 6, "merged.max_steps": 6, "merged.per_device_train_batch_size": 16,
     "defaults.sft.per_device_train_batch_size": 16, "defaults.grpo.per_device_train_batch_size": 16,
     "defaults.sft.save_steps": 4, "defaults.grpo.save_steps": 2, "defaults.opd.save_steps": 2,
     "defaults.sft.logging_steps": 2, "defaults.grpo.logging_steps": 1, "defaults.opd.logging_steps": 1,
