@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from polymath.stage import RolloutConfig, Shares
 
@@ -13,7 +13,7 @@ class OpdConfig(RolloutConfig):
     kind: Literal["opd"] = "opd"
     domains: Shares = Field(default_factory=dict, description="Shares of the domains; equal by default.")
     teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
-    domain_weights: dict[str, float] = Field(
+    domain_weights: dict[str, NonNegativeFloat] = Field(
         default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
     )
     beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")

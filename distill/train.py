@@ -9,6 +9,7 @@ from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer
 from polymath import models
 from polymath.data import prompt_dataset
+from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 from polymath.training import Report, prepare, rollout_arguments, train
 
@@ -18,6 +19,7 @@ def run(job: StageJob, report: Report) -> None:
     config = cast(OpdConfig, job.config)
     materials = prepare(job)
     trainer = MultiTeacherTrainer(
+        folder=StageDir(job.folder),
         domain_weights={domain: config.weight(domain) for domain in config.domains},
         model=materials.model,
         args=DistillationConfig(**rollout_arguments(job), beta=config.beta),

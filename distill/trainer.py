@@ -14,7 +14,8 @@ from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.teachers import Teacher
-from polymath.training import RolloutMixin
+from polymath.run_dir import StageDir
+from polymath.training import KEPT_A_STEP, RolloutMixin, write_rollouts
 
 Batch = dict[str, Any]
 SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
@@ -33,8 +34,9 @@ def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: t
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     """Rows have a `domain`, which names their teacher. One process; the teachers stay where they were loaded."""
 
-    def __init__(self, *, domain_weights: Mapping[str, float], **kwargs: Any) -> None:
+    def __init__(self, *, domain_weights: Mapping[str, float], folder: StageDir, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.folder = folder
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: Mapping[str, Teacher] = {}  # set before training: adapters need the model that is trained
@@ -46,10 +48,20 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         for mode in sorted({row["mode"] for row in inputs}):
             own = torch.tensor([row["mode"] == mode for row in inputs], device=lengths.device)
             self._metrics["train"][f"length/{mode}"].append(lengths[own].float().mean().item())
+        self._keep_some(inputs, batch)
         return batch | {
             "teacher_index": index,
             "domain_scale": domain_scales(index, lengths, self.domain_weights),
         }
+
+    def _keep_some(self, inputs: list[Batch], batch: Batch) -> None:
+        """Write the first completions of the batch to `rollouts.jsonl`."""
+        ids = [row[mask] for row, mask in zip(batch["completion_ids"], batch["completion_mask"].bool(), strict=True)]
+        kept = [
+            {"prompt": row["prompt"], "completion": self._tokenizer.decode(tokens), "teacher_id": row["domain"]}
+            for row, tokens in zip(inputs[:KEPT_A_STEP], ids, strict=False)
+        ]
+        write_rollouts(self.folder, self.state.global_step + 1, kept)
 
     def _compute_loss(
         self, unwrapped_student: Any, inputs: Batch, num_items_in_batch: Any

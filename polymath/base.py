@@ -1,6 +1,7 @@
 """The `base` stage: the recipe's model in one folder, whatever it came from."""
 
 from pathlib import Path
+from typing import cast
 
 from polymath import models, tiny
 from polymath.chat import MODES, V4Template
@@ -23,7 +24,7 @@ def run(job: StageJob, report: Report) -> None:
             tokenizer.save_pretrained(folder)
     elif config.name.endswith(".gguf"):
         with whole_folder(target) as folder:
-            models.convert_gguf(Path(config.name).expanduser(), folder)
+            models.convert_gguf(cast(Path, config.path()), folder)
     else:
         _link(target, config.path() or _download(config))
     report(1, 1, {})

@@ -39,12 +39,15 @@ def run_command(
     except RecipeError as error:
         _stop(str(error))
     run = RunDir(run_dir or Path("runs") / f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if run.path.exists() and not run.resolved.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        _stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
     if dry_run:
         out.print(_plan_table(plan(resolved, run), run))
         return
-    if run.path.exists() and not run.path.is_dir():
-        _stop(f"--run-dir {run.path}: is a file; name a folder, or one that is not there yet")
-    run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _stop(f"--run-dir {run.path}: cannot be made: {error.strerror}")
     with _locked(run):
         write_text(run.recipe, recipe.read_text(encoding="utf-8"))
         write_json(run.manifest, describe(sys.argv) | {"seed": resolved.seed, "recipe": str(recipe), "set": set_ or []})
@@ -79,9 +82,16 @@ def convert(
 
     if not source.is_file() or source.suffix != ".gguf":
         _stop(f"{source}: no such .gguf file")
-    with whole_folder(target) as folder:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        _stop(f"{target}: is there already; name a folder that is empty or not there yet")
+    with whole_folder(target.resolve()) as folder:
         convert_gguf(source, folder)
-    out.print(f"{target} is ready: use it as `model: {{name: ./{target}}}`", highlight=False, soft_wrap=True)
+    out.print(
+        f"{target} is ready: use it as `model: {{name: {target.resolve()}}}`",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @app.command()
@@ -102,7 +112,11 @@ def _saved_recipe(run: RunDir) -> Recipe:
 
 
 def _execute(recipe: Recipe, run: RunDir) -> None:
-    out.print(f"[bold]{escape(recipe.name)}[/] in {run.path}, seed {recipe.seed}", highlight=False, soft_wrap=True)
+    out.print(
+        f"[bold]{escape(recipe.name)}[/] in {escape(str(run.path))}, seed {recipe.seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
     started = time.monotonic()
     display = Bars(out) if out.is_terminal else Lines(out)
     run.event("run", command=sys.argv)
@@ -115,7 +129,7 @@ def _execute(recipe: Recipe, run: RunDir) -> None:
     except KeyboardInterrupt as error:
         err.print(f"\ninterrupted; go on with: polymath resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from error
-    out.print(f"finished in {time.monotonic() - started:.0f} s", highlight=False)
+    _say(f"finished in {time.monotonic() - started:.0f} s")
     _write_report(recipe, run)
 
 
@@ -125,11 +139,13 @@ def _write_report(recipe: Recipe, run: RunDir) -> None:
     page = write_report(recipe, run)
     if scores := read_json(run.summary)["scores"]:
         out.print(_score_table(scores))
-    out.print(f"report: {page}", highlight=False, soft_wrap=True)
+    _say(f"report: {page}")
 
 
 def _plan_table(stages: list[Plan], run: RunDir) -> Table:
-    table = Table("stage", "kind", "reads", "steps", "state", title=str(run.path), box=None, title_justify="left")
+    table = Table(
+        "stage", "kind", "reads", "steps", "state", title=escape(str(run.path)), box=None, title_justify="left"
+    )
     for stage in stages:
         steps = getattr(stage.job.config, "max_steps", "")
         table.add_row(stage.job.name, stage.job.config.kind, " ".join(stage.parents), str(steps), stage.status())
@@ -155,6 +171,10 @@ def _locked(run: RunDir) -> Iterator[None]:
         except BlockingIOError:
             _stop(f"{run.path}: another process is running this run")
         yield
+
+
+def _say(message: str) -> None:
+    out.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
 def _stop(message: str) -> NoReturn:

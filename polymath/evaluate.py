@@ -12,7 +12,7 @@ from polymath import models
 from polymath.chat import template_for
 from polymath.data import Row, held_out_rows
 from polymath.eval_config import EvalConfig
-from polymath.run_dir import StageDir, read_json, write_json, write_text
+from polymath.run_dir import StageDir, append_line, read_json, write_json, write_text
 from polymath.stage import StageJob
 from polymath.training import Report, peak_memory
 
@@ -32,6 +32,8 @@ def run(job: StageJob, report: Report) -> None:
                 folder.scores / f"{name}.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
             )
             write_json(path, scores)
+            accuracies = {f"accuracy/{s['model']}/{s['domain']}/{s['mode']}": s["accuracy"] for s in scores}
+            append_line(folder.metrics, {"step": index + 1} | accuracies)
         mean = sum(score["accuracy"] for score in read_json(path)) / len(read_json(path))
         report(index + 1, total, {f"accuracy/{name}": mean})
     folder.update_state(peak_memory_bytes=peak_memory())

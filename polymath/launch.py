@@ -88,11 +88,18 @@ def _main(job: StageJob, runner: str, slot: int, connection: Connection) -> None
 
 
 def _run(job: StageJob, runner: str, slot: int, connection: Connection, folder: StageDir) -> None:
+    state = folder.read_state()
+    if state.get("status") == "done" and state.get("fingerprint") == job.fingerprint:
+        return  # the process of a run that was killed lived long enough to finish
     started = time.time()
     attempts = folder.read_state().get("attempts", 0) + 1
-    folder.update_state(status="running", attempts=attempts)
-    devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-    os.environ["CUDA_VISIBLE_DEVICES"] = devices[slot] if slot < len(devices) else str(slot)
+    folder.update_state(
+        name=job.name, kind=job.config.kind, fingerprint=job.fingerprint, seed=job.seed, threads=job.threads,
+        status="running", error=None, attempts=attempts,
+    )  # fmt: skip
+    if count_gpus():
+        devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[slot] if devices else str(slot)
     import torch
 
     torch.set_num_threads(job.threads)

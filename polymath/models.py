@@ -1,6 +1,7 @@
 """Models: a hub id, a folder, a GGUF file, or a tiny one made here; adapters on any of them."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -38,18 +39,19 @@ class PretrainedModel(StrictModel):
     """A model that exists: a hub id, a folder or a `.gguf` file."""
 
     name: str = Field(
-        description="Hub id, or a path that begins with `./`, `/` or `~`: of a folder, or of a `.gguf` file."
+        min_length=1,
+        description="Hub id, or a path that begins with `./`, `/` or `~`: of a folder, or of a `.gguf` file.",
     )
     revision: str | None = Field(default=None, description="Revision of a hub id.")
 
     def path(self) -> Path | None:
         """Where the model lies on this machine; None for a hub id."""
         is_path = self.name.startswith((".", "/", "~")) or self.name.endswith(".gguf")
-        return Path(self.name).expanduser() if is_path else None
+        return Path(os.path.expanduser(self.name)) if is_path else None  # unlike pathlib's, never raises
 
 
 def _form(value: Any) -> str:
-    given = value if isinstance(value, dict) else vars(value)
+    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return "init" if "init" in given else "name"
 
 

@@ -50,7 +50,10 @@ class Plan:
 
     def status(self) -> str:
         """`done`, `interrupted`, `changed` (a result of other settings is there) or `new`."""
-        state = self.folder.read_state()
+        try:
+            state = self.folder.read_state()
+        except ValueError:
+            return "changed"  # nobody can tell what its result belongs to
         if not state:
             return "new"
         if state.get("fingerprint") != self.job.fingerprint:
@@ -122,8 +125,7 @@ def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
         "modes": {name: mode.model_dump(mode="json") for name, mode in given["modes"].items()},
         "chat": given["chat"],
         "seed": given["seed"],
-        "model": model.model_dump(mode="json") if model else None,
-        "files": _hash_files(model.path()) if isinstance(model, PretrainedModel) else None,
+        "model": _identify(model) if model else None,
         "inherited": dict(inherited),
         "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
     }
@@ -142,10 +144,11 @@ def _hash_code(package: str) -> str:
     return _hash(files, ROOT)
 
 
-def _hash_files(path: Path | None) -> str | None:
-    """The content of a local model; None for a hub id, which its name and revision identify."""
+def _identify(model: TinyModel | PretrainedModel) -> Any:
+    """A model on this machine by its content, wherever it lies; any other by its settings."""
+    path = model.path() if isinstance(model, PretrainedModel) else None
     if path is None:
-        return None
+        return model.model_dump(mode="json")
     return _hash([path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file()), path.parent)
 
 
@@ -204,10 +207,6 @@ class Pipeline:
         job = stage.job
         again = stage.status() == "interrupted"
         job.folder.mkdir(parents=True, exist_ok=True)
-        stage.folder.update_state(
-            name=job.name, kind=job.config.kind, fingerprint=job.fingerprint, seed=job.seed, threads=job.threads,
-            status="running", error=None,
-        )  # fmt: skip
         self.run_dir.event("resumed" if again else "started", stage=job.name)
         self.display.started(job.name, again)
         self.running[job.name] = launch.start(job, RUNNERS[job.config.kind], self.slots.pop(0), RUNNERS.values())

@@ -62,7 +62,7 @@ class Bars:
         self.bars.console.print(f"  [dim]= {name:<14} done before[/]", highlight=False)
 
     def started(self, name: str, again: bool) -> None:
-        self.tasks[name] = self.bars.add_task(name, total=None, headline="goes on" if again else "starts")
+        self.tasks[name] = self.bars.add_task(name, total=1, headline="goes on" if again else "starts")
 
     def progress(self, name: str, step: int, total: int, metrics: dict[str, float]) -> None:
         self.latest[name] = headline(metrics) or self.latest.get(name, "")

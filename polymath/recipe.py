@@ -79,21 +79,28 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         recipe = Recipe.model_validate(source.data)
     except ValidationError as error:
         raise _error([_problem(dict(fault), source) for fault in error.errors()], source) from error
-    if problems := list(_check_references(recipe)):
+    if problems := _check_references(recipe):
         raise _error(problems, source)
+    if isinstance(recipe.model, PretrainedModel) and (place := recipe.model.path()):
+        # a run is resumed from any folder
+        return recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": str(place.resolve())})})
     return recipe
 
 
 def load_resolved(path: Path) -> Recipe:
     """The recipe that a run saved. Raises `RecipeError`."""
     try:
-        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+        recipe = Recipe.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise RecipeError([f"{path}: not a recipe of this version of Polymath: {error}"]) from error
+    if problems := _check_references(recipe):
+        raise RecipeError([f"{path}: {'.'.join(map(str, p.location))}: {p.message}" for p in problems])
+    return recipe
 
 
 def _with_defaults(stage: Any, defaults: dict[Any, Any]) -> Any:
-    return {**(defaults.get(stage.get("kind")) or {}), **stage} if isinstance(stage, dict) else stage
+    kind = stage.get("kind") if isinstance(stage, dict) else None
+    return {**(defaults.get(kind) or {}), **stage} if isinstance(kind, str) else stage
 
 
 def _parse_override(override: str, source: Source) -> tuple[Location, str]:
@@ -101,7 +108,8 @@ def _parse_override(override: str, source: Source) -> tuple[Location, str]:
     head, *rest = path.split(".")
     if not equals or not head:
         raise RecipeError([f"--set {override}: an override reads stage.field=value"])
-    stages = source.data.get("stages") or {}
+    given = source.data.get("stages")
+    stages = given if isinstance(given, dict) else {}
     if head in stages and rest:
         return ("stages", head, *rest), value
     if head in {*Recipe.model_fields, "defaults"}:
@@ -117,10 +125,13 @@ def _check_defaults(defaults: Any) -> list[Problem]:
         if kind not in STAGE_TYPES:
             problems.append(Problem(("defaults", kind), f"unknown kind of stage{nearest(str(kind), STAGE_TYPES)}"))
             continue
-        known = _keys(STAGE_TYPES[kind])
+        if not isinstance(fields, dict):
+            problems.append(Problem(("defaults", kind), f"found {fields!r}; meant is a mapping from field to value"))
+            continue
+        known = [key for key in _keys(STAGE_TYPES[kind]) if key != "kind"]
         problems += [
             Problem(("defaults", kind, field), f"unknown field{nearest(str(field), known)}")
-            for field in fields or {}
+            for field in fields
             if field not in known
         ]
     return problems

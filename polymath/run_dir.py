@@ -34,24 +34,30 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The data of a JSON file, or None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    """The data of a JSON file, or None where there is none. Raises `ValueError` that names a broken file."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error}); remove it to do its part again") from error
 
 
 def append_line(path: Path, data: dict[str, Any]) -> None:
-    """Add one line to a JSONL file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(data, ensure_ascii=False) + "\n")
+    """Add one line to a JSONL file, with one write."""
+    line = json.dumps(data, ensure_ascii=False) + "\n"
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode())
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a JSONL file; a last line that a crash cut short is left out."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().split(b"\n"):  # not splitlines: text may hold other characters that end a line
         try:
             yield json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:
             return
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+# A date of month 13 and an integer of 5000 digits are plain ValueErrors; an alias inside its own anchor recurses
+YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 Location = tuple[str | int, ...]
 
 
@@ -44,21 +46,25 @@ class Source:
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError([f"{path}: cannot be read: {error}"]) from error
         try:
-            node = yaml.compose(text, yaml.SafeLoader)
-        except yaml.YAMLError as error:
+            node, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        except YAML_ERRORS as error:
             raise RecipeError([f"{path}: not YAML: {error}"]) from error
-        if not isinstance(node, yaml.MappingNode):
+        if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
             raise RecipeError([f"{path}: a recipe is a mapping of keys to values, beginning with `name:`"])
         lines: dict[Location, int] = {}
-        if problems := [f"{path}:{line}: {message}" for line, message in _index(node, (), lines)]:
+        try:
+            problems = [f"{path}:{line}: {message}" for line, message in _index(node, (), lines)]
+        except RecursionError as error:
+            raise RecipeError([f"{path}: an alias stands inside what it stands for"]) from error
+        if problems:
             raise RecipeError(problems)
-        return cls(path, yaml.safe_load(text), lines)
+        return cls(path, data, lines)
 
     def override(self, location: Location, value: str) -> None:
         """Set one value, written as YAML; missing mappings on the way are made."""
         try:
             parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except YAML_ERRORS as error:
             raise RecipeError([f"--set {'.'.join(map(str, location))}={value}: the value is not YAML"]) from error
         target: dict[Any, Any] = self.data
         for key in location[:-1]:

@@ -32,6 +32,7 @@ METRICS = {
     "train_runtime": "time/train",
     "sampling/sampling_logp_difference/mean": "sync/logprob_gap",
 }
+KEPT_A_STEP = 4  # samples of each step that go to rollouts.jsonl
 AREAS = ("reward", "length", "kl", "sync", "judge", "time", "memory", "policy")
 
 Report = Callable[[int, int, dict[str, float]], None]  # step, of how many, latest metrics

@@ -17,6 +17,6 @@ def verify(reward: str, text: str, mode: Mode, answer: str, eos_token: str) -> f
     """The reward of a completion, special tokens and all; 0.0 where the text breaks the format."""
     try:
         reply = parse_reply(text, mode, eos_token)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: JSON nested thousands of levels deep
         return 0.0
     return VERIFIERS[reward](reply, answer)

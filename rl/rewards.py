@@ -9,11 +9,10 @@ import rewards
 from polymath.chat import END_THINK, Mode
 from polymath.run_dir import StageDir
 from polymath.stage import ModeConfig
-from polymath.training import write_rollouts
+from polymath.training import KEPT_A_STEP, write_rollouts
 from rewards.length import length_penalty
 
 Rewarder = Callable[..., list[float | None]]
-KEPT_A_STEP = 4
 
 
 def verifier(tokenizer: PreTrainedTokenizerBase, folder: StageDir) -> Rewarder:

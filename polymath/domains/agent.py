@@ -16,19 +16,22 @@ NAMES = ("Ada", "Bob", "Eve", "Ivo", "Kim", "Lea", "Max", "Mia", "Ned", "Ola", "
 FIELDS = ("phone", "email", "street", "birthday")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 PER_METRE = {"m": 1.0, "km": 0.001, "miles": 0.000621371, "feet": 3.28084, "yards": 1.09361}
-OPERATIONS: dict[str, Callable[[float, float], float]] = {"times": operator.mul, "minus": operator.sub}
+OPERATIONS: dict[str, Callable[[int, int], int]] = {"times": operator.mul, "minus": operator.sub}
 
 
-def calculate(expression: str) -> float:
-    """The value of `a times b` or `a minus b`."""
+def calculate(expression: str) -> dict[str, Any]:
+    """`a times b` or `a minus b`: what was computed, and its value."""
     a, operation, b = expression.split()
-    return OPERATIONS[operation](float(a), float(b))
+    operands = [int(a), int(b)]
+    value = OPERATIONS[operation](*operands)
+    return {"operation": operation, "operands": sorted(operands) if operation == "times" else operands, "value": value}
 
 
-def convert(length: str, to: str) -> float:
+def convert(length: str, to: str) -> dict[str, Any]:
     """A length such as `3 km` in another unit."""
-    value, unit = length.split()
-    return round(float(value) / PER_METRE[unit] * PER_METRE[to], 6)
+    number, unit = length.split()
+    value = int(number) / PER_METRE[unit] * PER_METRE[to]
+    return {"from": [int(number), unit], "to": to, "value": round(value, 6)}
 
 
 def look_up(person: str, field: str) -> str:

@@ -3,7 +3,7 @@
 import random
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polymath.chat import Reply
 from polymath.domains.task import Task
@@ -18,6 +18,12 @@ class MathDomain(StrictModel):
     kind: Literal["math"] = "math"
     min_operand: int = Field(default=10, ge=0, description="Smallest number that is added.")
     max_operand: int = Field(default=99, ge=9, description="Largest number that is added.")
+
+    @model_validator(mode="after")
+    def _some_number_lies_between(self) -> "MathDomain":
+        if self.min_operand > self.max_operand:
+            raise ValueError(f"min_operand {self.min_operand} is above max_operand {self.max_operand}")
+        return self
 
     def draw(self, rng: random.Random) -> Task:
         """One sum; `3 + 4` and `4 + 3` share a key."""

@@ -23,11 +23,11 @@ class GymDomain(StrictModel):
     max_digits: int = Field(default=2, ge=1)
 
     def draw(self, rng: random.Random) -> Task:
-        """One problem; the key is its expression."""
+        """One problem; `1 + 7` and `7 + 1` share a key."""
         problem = _generate(rng.getrandbits(31), self.model_dump(exclude={"kind", "dataset"}))
         expression = problem["metadata"]["expression"]
         return Task(
-            key=f"chain_sum {expression}",
+            key=f"chain_sum {' '.join(sorted(signed_terms(expression)))}",
             question=problem["question"],
             demonstration=Reply(content=f"The answer is {problem['answer']}.", reasoning=add_term_by_term(expression)),
             answer=problem["answer"],
@@ -40,6 +40,12 @@ def _generate(seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     except ImportError as error:
         raise ImportError("the domain 'reasoning_gym' needs the extra: pip install 'polymath[gym]'") from error
     return ChainSumDataset(ChainSumConfig(seed=seed, size=1, **settings))[0]
+
+
+def signed_terms(expression: str) -> list[str]:
+    """`+57`, `+87`, `-70` for `57 + 87 - 70`."""
+    parts = ["+", *expression.split()]
+    return [sign + term for sign, term in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def add_term_by_term(expression: str) -> str:

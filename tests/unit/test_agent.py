@@ -6,8 +6,8 @@ from polymath.domains.agent import TOOLS
 
 
 def test_tools_by_hand() -> None:
-    assert TOOLS["calculate"](expression="12 minus 30") == -18
-    assert TOOLS["convert"](length="3 km", to="m") == 3000
+    assert TOOLS["calculate"](expression="12 minus 30")["value"] == -18
+    assert TOOLS["convert"](length="3 km", to="m")["value"] == 3000
     assert TOOLS["add_event"](day="Monday", hour=14) == {"day": "Monday", "hour": 14}
     assert TOOLS["look_up"](person="Ada", field="email") == TOOLS["look_up"](person="Ada", field="email")
 

@@ -12,6 +12,7 @@ from trl.trainer.distillation_config import DistillationConfig
 from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer, domain_scales
 from polymath.data import Row, prompt_dataset
+from polymath.run_dir import StageDir
 from polymath.tiny import build_tokenizer
 
 V = 300
@@ -66,7 +67,7 @@ def trainer_for(tmp_path: Path):
         )  # fmt: skip
         weights = {"math": 1.0, "agent": 3.0}
         return MultiTeacherTrainer(
-            domain_weights=weights, model=student, args=args, processing_class=tokenizer,
+            domain_weights=weights, folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
             train_dataset=prompt_dataset([row] * 2),
         )  # fmt: skip
 

@@ -52,6 +52,11 @@ def test_the_schema_file_is_fresh() -> None:
         ("init: qwen3", "name: ./nowhere", "nowhere", "model.name: found 'nowhere', which is not in"),
         ("seed: 0", "sead: 0", "sead", "sead: unknown field; did you mean 'seed'?"),
         ("seed: 0", "seed: 0\nseed: 1", "seed: 1", "'seed' is given twice"),
+        ("model: {init: qwen3}", "model: 3", "model: 3", "model: found 3;"),
+        ("model: {init: qwen3}", "model:", "model:", "model: found None;"),
+        ("kind: opd", "kind: [opd]", "kind: [opd]", "stages.merged.kind: found "),
+        ("learning_rate: 5e-4", "learning_rate: .inf", ".inf", "learning_rate: found inf"),
+        ("min_operand: 10", "min_operand: 60", "min_operand", "min_operand 60 is above max_operand 59"),
         ("  high:", "  higher:", "higher", "modes.higher: found 'higher'; did you mean 'high'?"),
         ("from: format, domains: [math]", "from: grpo-math, domains: [math]", "sft-math:", "in a circle: sft-math -> grpo-math -> sft-math"),
         ("domains: [math], max_steps: 150", "domains: [maths], max_steps: 150", "maths", "no domain 'maths'; did you mean 'math'?"),
@@ -88,7 +93,10 @@ def test_a_faulty_override_is_quoted(override: str, says: str) -> None:
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00", "? {a: 1}\n: 2"])
+BROKEN = ["", "- a", "a: [", "\x00", "? {a: 1}\n: 2", "a: !foo 3", "a: 2020-13-45", "a: &a {b: *a}", f"a: {'9' * 5000}"]
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=range(len(BROKEN)))
 def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(RecipeError, match=r"r\.yaml"):

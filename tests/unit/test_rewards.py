@@ -16,6 +16,7 @@ from rewards.tool_calls import tool_calls
     [
         ("85", 1), ("The answer is 85.", 1), (r"\boxed{85}", 1), ("85.0", 1), ("-85", 0), ("58", 0), ("", 0),
         ("85 or 86", 0), ("84 85 86", 0), ("85th", 0), ("x85", 0), ("8 5", 0), ("85, 85", 0),
+        ("\u2212 85", 0), ("\u221285", 0), ("- 85", 0), ("x-85", 0), ("8\u0665", 0), ("84x 85", 0), ("85.", 1),
     ],
 )  # fmt: skip
 def test_one_right_number_and_no_other(content: str, worth: float) -> None:
@@ -30,6 +31,7 @@ def test_one_right_number_and_no_other(content: str, worth: float) -> None:
         (ToolCall("calculate", {"expression": "12 times 31"}), 0),
         (ToolCall("calculate", {"expression": "12 times"}), 0),
         (ToolCall("calculate", {"expression": "12 over 3"}), 0),
+        (ToolCall("calculate", {"expression": "36 times 10"}), 0),
         (ToolCall("calculate", {"expression": 360}), 0),
         (ToolCall("calculate", {"wrong": "12 times 30"}), 0),
         (ToolCall("convert", {"length": "360 m", "to": "m"}), 0),
@@ -47,6 +49,15 @@ def test_a_broken_format_is_worth_nothing() -> None:
     assert rewards.verify("math_answer", "85<eos>", "non_think", "85", "<eos>") == 1.0
     assert rewards.verify("math_answer", "85", "non_think", "85", "<eos>") == 0.0
     assert rewards.verify("math_answer", "85<eos>", "high", "85", "<eos>") == 0.0
+
+
+def test_hostile_text_is_worth_nothing_and_harms_nothing() -> None:
+    nested = f'<\uff5cDSML\uff5cparameter name="a" string="false">{"[" * 20_000}</\uff5cDSML\uff5cparameter>'
+    call = f'<\uff5cDSML\uff5cinvoke name="calculate">\n{nested}\n</\uff5cDSML\uff5cinvoke>'
+    block = f"\n\n<\uff5cDSML\uff5ctool_calls>\n{call}\n</\uff5cDSML\uff5ctool_calls><eos>"
+    answer = json.dumps({"name": "calculate", "arguments": {"expression": "12 times 30"}})
+    assert rewards.verify("tool_calls", block, "non_think", answer, "<eos>") == 0.0
+    assert math_answer(Reply("12345678901234567899"), "12345678901234567890") == 0.0
 
 
 def test_the_length_penalty_by_hand() -> None:
