@@ -69,12 +69,16 @@ class Bars:
         self.bars.update(self.tasks[name], completed=step, total=total, headline=self.latest[name])
 
     def finished(self, name: str, seconds: float) -> None:
-        self.bars.remove_task(self.tasks.pop(name))
+        self._remove(name)
         text = f"  [green]+[/] {name:<14} {seconds:6.1f} s  [dim]{self.latest.get(name, '')}[/]"
         self.bars.console.print(text, highlight=False)
 
-    def failed(self, name: str, cause: str) -> None:
+    def _remove(self, name: str) -> None:
         self.bars.remove_task(self.tasks.pop(name))
+        self.bars.refresh()  # at once, or the next line that is printed leaves the bar behind
+
+    def failed(self, name: str, cause: str) -> None:
+        self._remove(name)
         self.bars.console.print(f"  [red]x {name:<14} {escape(cause)}[/]", highlight=False)
 
 
