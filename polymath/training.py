@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from trl.trainer.utils import RepeatSampler
 
@@ -122,9 +123,19 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     trainer.add_callback(RunCallback(folder, report))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     with whole_folder(folder.model) as target:
-        trainer.save_model(str(target))
-        (target / "training_args.bin").unlink()  # a pickle; stage.json says the same
+        _save(trainer, target)
     folder.update_state(peak_memory_bytes=peak_memory())
+
+
+def _save(trainer: Trainer, target: Path) -> None:
+    """The model and its tokenizer; of an adapter's model the trained adapter alone, not the teachers beside it."""
+    model = cast(Any, trainer.model)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(target), selected_adapters=[str(model.active_adapter)])
+        cast(Any, trainer.processing_class).save_pretrained(target)
+        return
+    trainer.save_model(str(target))
+    (target / "training_args.bin").unlink()  # a pickle; stage.json says the same
 
 
 def last_checkpoint(folder: Path) -> Path | None:
