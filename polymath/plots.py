@@ -60,7 +60,7 @@ def draw_curves(panels: Mapping[str, Series], path: Path) -> bool:
     panels = {title: series for title, series in panels.items() if any(series.values())}
     if not panels:
         return False
-    figure = Figure(figsize=(max(7.0, 5.2 * len(panels)), 2.9), layout="constrained")
+    figure = Figure(figsize=(max(10.4, 5.2 * len(panels)), 2.9), layout="constrained")
     axes_row: Iterable[Any] = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, series) in zip(axes_row, panels.items(), strict=True):
         for colour, (label, points) in zip(PALETTE * 3, series.items(), strict=False):
