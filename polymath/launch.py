@@ -27,7 +27,7 @@ from polymath.stage import StageJob
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "GOMP_SPINCOUNT": "10000",  # OpenMP's default waits so eagerly that two busy programs slow each other tenfold
+    "GOMP_SPINCOUNT": "10000",  # by default waiting threads spin so long that two busy runs stall each other
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }

@@ -20,7 +20,7 @@ class TinyModel(StrictModel):
     """A randomly initialised model with a byte-level BPE that has the V4 tokens.
 
     `init` names the architecture; the sizes are called as in transformers' configuration. Weights start wider than
-    usual (0.1, not 0.02), without which a model of this size takes several times as many steps to learn a sum.
+    usual (0.1, not 0.02), without which a model of this size needs far more steps to learn a sum.
     """
 
     init: Literal["qwen3"] = "qwen3"
@@ -92,7 +92,7 @@ def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False) -> Any:
     from transformers import AutoModelForCausalLM
 
     # Both defaults of transformers would hurt here: the type that it finds in the checkpoint, and on a CPU the fused
-    # attention, whose backward takes twice as long as the plain one on short rows
+    # attention, whose backward is the slower one on short rows
     attention = "sdpa" if torch.cuda.is_available() else "eager"
     model = AutoModelForCausalLM.from_pretrained(
         base_of(folder), dtype=getattr(torch, dtype), attn_implementation=attention
