@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def _execute(recipe: Recipe, run: RunDir) -> None:
     )
     started = time.monotonic()
     display = Bars(out) if out.is_terminal else Lines(out)
-    run.event("run", command=sys.argv)
+    run.event("run", command=sys.argv, pid=os.getpid())
     try:
         with display:
             Pipeline(recipe, run, display).run()
