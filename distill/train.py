@@ -19,6 +19,7 @@ def run(job: StageJob, report: Report) -> None:
     config = cast(OpdConfig, job.config)
     materials = prepare(job)
     trainer = MultiTeacherTrainer(
+        form=materials.form,
         folder=StageDir(job.folder),
         domain_weights={domain: config.weight(domain) for domain in config.domains},
         model=materials.model,

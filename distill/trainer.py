@@ -14,10 +14,11 @@ from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.teachers import Teacher
+from polymath.rollouts import Batch, RolloutMixin
 from polymath.run_dir import StageDir
-from polymath.training import KEPT_A_STEP, RolloutMixin, write_rollouts
+from polymath.training import KEPT_A_STEP, write_rollouts
+from polymath.vocabulary import decode
 
-Batch = dict[str, Any]
 SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
 
 
@@ -29,6 +30,11 @@ def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: t
     """
     tokens = torch.zeros_like(weights).index_add_(0, teacher_index, lengths.to(weights.dtype))
     return (weights / tokens.clamp(min=1))[teacher_index]
+
+
+def _written(batch: Batch) -> torch.Tensor:
+    """`[B, T]`: 1 at the tokens that the student wrote, 0 at padding and at what tools answered."""
+    return batch["completion_mask"] * batch["tool_mask"]
 
 
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
@@ -44,22 +50,18 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
         index = torch.tensor([self.teacher_ids.index(row["domain"]) for row in inputs], device=self.accelerator.device)
-        lengths = batch["completion_mask"].sum(dim=1)
-        for mode in sorted({row["mode"] for row in inputs}):
-            own = torch.tensor([row["mode"] == mode for row in inputs], device=lengths.device)
-            self._metrics["train"][f"length/{mode}"].append(lengths[own].float().mean().item())
-        self._keep_some(inputs, batch)
+        lengths = _written(batch).sum(dim=1)
+        self._keep_some(inputs)
         return batch | {
             "teacher_index": index,
             "domain_scale": domain_scales(index, lengths, self.domain_weights),
         }
 
-    def _keep_some(self, inputs: list[Batch], batch: Batch) -> None:
-        """Write the first completions of the batch to `rollouts.jsonl`."""
-        ids = [row[mask] for row, mask in zip(batch["completion_ids"], batch["completion_mask"].bool(), strict=True)]
+    def _keep_some(self, inputs: list[Batch]) -> None:
+        """Write the first episodes of the batch to `rollouts.jsonl`."""
         kept = [
-            {"prompt": row["prompt"], "completion": self._tokenizer.decode(tokens), "teacher_id": row["domain"]}
-            for row, tokens in zip(inputs[:KEPT_A_STEP], ids, strict=False)
+            {"prompt": row["prompt"], "completion": decode(self._tokenizer, episode.ids), "teacher_id": row["domain"]}
+            for row, episode in zip(inputs[:KEPT_A_STEP], self._episodes, strict=False)
         ]
         write_rollouts(self.folder, self.state.global_step + 1, kept)
 
@@ -71,7 +73,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             return self._weighted_divergence(unwrapped_student, inputs)
 
     def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        mask_BT = inputs["completion_mask"].bool()
+        mask_BT = _written(inputs).bool()
         student_BTH = self._hidden_states(student, inputs)
         head = student.get_output_embeddings()
         loss, entropy = student_BTH.new_zeros((), dtype=torch.float32), student_BTH.new_zeros((), dtype=torch.float32)

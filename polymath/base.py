@@ -1,11 +1,13 @@
 """The `base` stage: the recipe's model in one folder, whatever it came from."""
 
+import json
+import tempfile
 from pathlib import Path
 from typing import cast
 
-from polymath import models, tiny
-from polymath.chat import MODES, V4Template
-from polymath.domains import training_tasks
+from polymath import models, tiny, vocabulary
+from polymath.chat import V4Format
+from polymath.domains import is_evaluation_only, training_tasks
 from polymath.run_dir import StageDir, whole_folder
 from polymath.stage import StageJob
 from polymath.training import Report
@@ -18,10 +20,12 @@ def run(job: StageJob, report: Report) -> None:
     config: models.TinyModel | models.PretrainedModel = job.extra["model"]
     target = StageDir(job.folder).model
     if isinstance(config, models.TinyModel):
-        model, tokenizer = tiny.build(config, _corpus(job), job.seed)
+        model, tokenizer = tiny.build(config, *_corpus(job), job.seed)
         with whole_folder(target) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+    elif job.chat == "v4":
+        _join(config, target)
     elif config.name.endswith(".gguf"):
         with whole_folder(target) as folder:
             models.convert_gguf(cast(Path, config.path()), folder)
@@ -30,14 +34,42 @@ def run(job: StageJob, report: Report) -> None:
     report(1, 1, {})
 
 
-def _corpus(job: StageJob) -> list[str]:
-    template = V4Template()
-    tasks = [task for domain in job.domains.values() for task in training_tasks(domain, CORPUS_TASKS, job.seed)]
-    return [
-        template.prompt(task.question, mode) + template.completion(task.demonstration, mode)
+def _join(config: models.PretrainedModel, target: Path) -> None:
+    """The model with the V4 tokens; a model that has them is linked as it is."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = _bring(config, Path(scratch) / "model")
+        tokenizer = models.load_tokenizer(source)
+        if not vocabulary.missing_tokens(tokenizer) and config.path() == source:
+            _link(target, source)
+            return
+        model = models.load_whole(source)
+        vocabulary.join(model, tokenizer)
+        with whole_folder(target) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+
+
+def _bring(config: models.PretrainedModel, scratch: Path) -> Path:
+    """A folder that holds the model, in `scratch` if it has to be made."""
+    if config.name.endswith(".gguf"):
+        models.convert_gguf(cast(Path, config.path()), scratch)
+        return scratch
+    return config.path() or _download(config)
+
+
+def _corpus(job: StageJob) -> tuple[list[str], list[str]]:
+    """Texts for a tokenizer to learn from, and what in them is to be one token: tags, and the schemas of tools."""
+    form = V4Format()
+    domains = [domain for domain in job.domains.values() if not is_evaluation_only(domain)]
+    tasks = [task for domain in domains for task in training_tasks(domain, CORPUS_TASKS, job.seed)]
+    conversations = [
+        form.conversation([*task.messages, *task.demonstration], mode.think, task.tools)
         for task in tasks
-        for mode in MODES
+        for mode in job.modes.values()
     ]
+    schemas = {json.dumps(tool["function"], ensure_ascii=False) for task in tasks for tool in task.tools}
+    tags = {tag for segments in conversations for segment in segments[1:] for tag in tiny.TAG.findall(segment.text)}
+    return ["".join(segment.text for segment in segments) for segments in conversations], sorted(schemas | tags)
 
 
 def _download(config: models.PretrainedModel) -> Path:

@@ -1,14 +1,15 @@
-"""Rows: tasks rendered for one model. A row is the one type from the domain to the loss."""
+"""Rows: tasks rendered for one model and mode. A row is the one type from the domain to the loss."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from polymath.chat import Mode, Template
+from polymath.chat import Format, Mode, Segment
 from polymath.domains import Domain, held_out_tasks, training_tasks
 from polymath.domains.task import Task
+from polymath.stage import ModeConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -19,50 +20,66 @@ if TYPE_CHECKING:
 class Row:
     """A task in one think mode, as text.
 
-    `prompt` ends where the model begins to write, `completion` is the demonstration with the end of the turn,
-    `answer` is what the reward named `reward` verifies.
+    `prompt` ends where the model begins to write. `completion` is the demonstration: what the model writes to the end of
+    its last turn, and between that what tools answer. `think` is how the mode is rendered, `budget` the most tokens that
+    the model may write. `environment` executes its calls. `answer` is what the reward named `reward` verifies.
     """
 
     prompt: str
-    completion: str
+    completion: tuple[Segment, ...]
     domain: str
-    mode: Mode
+    mode: str
+    think: Mode
+    budget: int
     reward: str
     answer: str
+    environment: str = ""
 
 
 def training_rows(
     domains: Mapping[str, Domain],
     shares: Mapping[str, int],
-    modes: Sequence[Mode],
+    modes: Mapping[str, ModeConfig],
     count: int,
     seed: int,
-    template: Template,
+    form: Format,
 ) -> list[Row]:
     """`count` rows, in turn from the domains by their shares and from every mode, none of them held out."""
     turn = [name for name, share in shares.items() for _ in range(share)]
     drawn = {name: turn.count(name) * -(-count // len(turn)) for name in shares}
     tasks = {name: iter(enumerate(training_tasks(domains[name], n, seed))) for name, n in drawn.items()}
+    names = list(modes)
     rows = []
     for name in (turn[index % len(turn)] for index in range(count)):
         index, task = next(tasks[name])
-        rows.append(_row(name, domains[name], task, modes[index % len(modes)], template))
+        mode = names[index % len(names)]
+        rows.append(_row(name, domains[name].reward, task, mode, modes[mode], form))
     return rows
 
 
-def held_out_rows(name: str, domain: Domain, mode: Mode, count: int, seed: int, template: Template) -> list[Row]:
+def held_out_rows(
+    name: str, domain: Domain, mode: str, config: ModeConfig, count: int, seed: int, form: Format
+) -> list[Row]:
     """`count` rows of one domain and mode that training never sees."""
-    return [_row(name, domain, task, mode, template) for task in held_out_tasks(domain, count, seed)]
+    return [_row(name, domain.reward, task, mode, config, form) for task in held_out_tasks(domain, count, seed)]
 
 
-def _row(name: str, domain: Domain, task: Task, mode: Mode, template: Template) -> Row:
+def _row(domain: str, reward: str, task: Task, mode: str, config: ModeConfig, form: Format) -> Row:
+    prompt = "".join(segment.text for segment in form.conversation(task.messages, config.think, task.tools))
+    whole = form.conversation([*task.messages, *task.demonstration], config.think, task.tools)
+    first = next(index for index, segment in enumerate(whole) if segment.generated)
+    # What is trained on has to be what is continued when the model samples
+    assert "".join(segment.text for segment in whole[:first]) == prompt
     return Row(
-        prompt=template.prompt(task.question, mode),
-        completion=template.completion(task.demonstration, mode),
-        domain=name,
+        prompt=prompt,
+        completion=tuple(whole[first:]),
+        domain=domain,
         mode=mode,
-        reward=domain.reward,
+        think=config.think,
+        budget=config.max_completion_length,
+        reward=reward,
         answer=task.answer,
+        environment=task.environment,
     )
 
 
@@ -71,28 +88,45 @@ def prompt_dataset(rows: Sequence[Row]) -> "Dataset":
     from datasets import Dataset
 
     return Dataset.from_list(
-        [{key: value for key, value in asdict(row).items() if key != "completion"} for row in rows]
+        [{key: value for key, value in vars(row).items() if key != "completion"} for row in rows]
     )
 
 
 def demonstration_dataset(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
-    """Rows as `SFTTrainer` reads them, tokenized here.
+    """Rows as `SFTTrainer` reads them, tokenized here; what the model writes is trained on, and nothing else.
 
-    Prompt and completion are encoded apart, as they are when the model samples: encoded as one text, tokens could merge
-    across the boundary, and the model would train on a prompt that it never sees.
+    Prompt and turns are encoded apart, as they are when the model samples: encoded as one text, tokens could merge
+    across a boundary, and the model would train on a prompt that it never sees.
     """
     from datasets import Dataset
 
-    prompts = tokenizer([row.prompt for row in rows], add_special_tokens=False)["input_ids"]
-    completions = tokenizer([row.completion for row in rows], add_special_tokens=False)["input_ids"]
-    return Dataset.from_list(
-        [
-            {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-    )
+    pieces = [[Segment(row.prompt), *row.completion] for row in rows]
+    encoded = tokenizer([piece.text for own in pieces for piece in own], add_special_tokens=False)["input_ids"]
+    ids = iter(encoded)
+    return Dataset.from_list([_joined([(piece.generated, next(ids)) for piece in own]) for own in pieces])
+
+
+def _joined(pieces: list[tuple[bool, list[int]]]) -> dict[str, list[int]]:
+    return {
+        "input_ids": [token for _, ids in pieces for token in ids],
+        "completion_mask": [int(generated) for generated, ids in pieces for _ in ids],
+    }
+
+
+def check_budgets(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise `ValueError` where a demonstration is longer than its mode lets the model write."""
+    texts = [[segment.text for segment in row.completion if segment.generated] for row in rows]
+    lengths = iter(map(len, tokenizer([t for own in texts for t in own], add_special_tokens=False)["input_ids"]))
+    for row, own in zip(rows, texts, strict=True):
+        length = sum(next(lengths) for _ in own)
+        if length > row.budget:
+            raise ValueError(
+                f"modes.{row.mode}.max_completion_length is {row.budget}, and a demonstration of the domain "
+                f"{row.domain!r} takes {length} tokens: raise it, or narrow the domain's settings"
+            )
 
 
 def digest(rows: Sequence[Row]) -> str:
     """SHA-256 of the rows' content."""
-    return hashlib.sha256(json.dumps([asdict(row) for row in rows]).encode()).hexdigest()
+    content: list[dict[str, Any]] = [asdict(row) for row in rows]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from polymath.chat import MODES, Mode
 from polymath.stage import StageConfig
 
 
@@ -14,10 +13,8 @@ class EvalConfig(StageConfig):
     kind: Literal["eval"] = "eval"
     models: tuple[str, ...] = Field(min_length=1, description="The stages (or `base`) whose models are scored.")
     domains: tuple[str, ...] = Field(min_length=1)
-    modes: tuple[Mode, ...] = Field(default=MODES, min_length=1)
     num_prompts: PositiveInt = Field(default=256, description="Held-out tasks for each domain and mode.")
     batch_size: PositiveInt = 256
-    max_completion_length: PositiveInt = 256
     temperature: float = Field(default=1.0, ge=0, description="0 is greedy; the family samples at 1.")
     bf16: bool = True
     seed: int | None = Field(default=None, description="The recipe's seed where not given.")

@@ -3,20 +3,23 @@
 import json
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 
 from polymath import models
-from polymath.chat import template_for
+from polymath.chat import Format, format_for
 from polymath.data import Row, held_out_rows
+from polymath.episodes import Episode, play
 from polymath.eval_config import EvalConfig
 from polymath.run_dir import StageDir, append_line, read_json, write_json, write_text
 from polymath.stage import StageJob
 from polymath.training import Report, peak_memory
+from polymath.vocabulary import decode
 
-Verify = Callable[[str, str, Any, str, str], float]  # reward's name, text, mode, answer, end-of-turn token
+Verify = Callable[[str, list[str], Any, str, str], float]  # reward's name, turns, think mode, answer, end-of-turn token
+KeepsFormat = Callable[[list[str], Any, str], bool]
 
 
 def run(job: StageJob, report: Report) -> None:
@@ -44,65 +47,80 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = models.load_tokenizer(source)
     model = models.load_model(source, "float32").to(device).eval()
-    template = template_for(job.chat, tokenizer)
+    form = format_for(job.chat, tokenizer)
     torch.manual_seed(zlib.crc32(f"{job.seed}/{name}".encode()))  # the same whichever model is scored first
     scores, samples = [], []
     for domain in config.domains:
-        for mode in config.modes:
-            rows = held_out_rows(domain, job.domains[domain], mode, config.num_prompts, job.seed, template)
-            ids = sample(model, tokenizer, [row.prompt for row in rows], config)
-            texts = tokenizer.batch_decode(ids, skip_special_tokens=False)
-            values = _verify(rows, texts, template.eos_token, job.extra["verify"])
-            scores.append({"model": name, "domain": domain, "mode": mode} | summarise(values, [len(i) for i in ids]))
+        for mode, settings in job.modes.items():
+            rows = held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
+            episodes = _play(rows, model, tokenizer, form, config)
+            cell = {"model": name, "domain": domain, "mode": mode}
+            checks = _check(rows, episodes, form, job.extra)
+            scores.append(cell | summarise(checks, [sum(episode.mask) for episode in episodes]))
             samples += [
-                {"domain": domain, "mode": mode, "prompt": row.prompt, "completion": text, "reward": value}
-                for row, text, value in zip(rows, texts, values, strict=True)
+                {"domain": domain, "mode": mode, "prompt": row.prompt, "completion": decode(tokenizer, episode.ids)}
+                | {"reward": value, "keeps_format": kept}
+                for row, episode, (value, kept) in zip(rows, episodes, checks, strict=True)
             ]
     return scores, samples
 
 
-def _verify(rows: Sequence[Row], texts: Sequence[str], eos_token: str, verify: Verify) -> list[float]:
-    return [verify(row.reward, text, row.mode, row.answer, eos_token) for row, text in zip(rows, texts, strict=True)]
+def _check(
+    rows: Sequence[Row], episodes: Sequence[Episode], form: Format, extra: Mapping[str, Any]
+) -> list[tuple[float, bool]]:
+    """What each episode is worth, and whether it keeps to the format of its mode."""
+    verify: Verify = extra["verify"]
+    keeps_format: KeepsFormat = extra["keeps_format"]
+    return [
+        (
+            verify(row.reward, episode.turns, row.think, row.answer, form.eos_token),
+            keeps_format(episode.turns, row.think, form.eos_token),
+        )
+        for row, episode in zip(rows, episodes, strict=True)
+    ]
 
 
-def summarise(values: Sequence[float], lengths: Sequence[int]) -> dict[str, float]:
-    """Accuracy with its standard error (of a mean of 0s and 1s), and tokens of a completion."""
-    n = len(values)
-    accuracy = sum(values) / n
+def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> dict[str, float]:
+    """Accuracy with its standard error (of a mean of 0s and 1s), share in the right format, tokens that were written."""
+    n = len(checks)
+    accuracy = sum(value for value, _ in checks) / n
     return {
         "accuracy": accuracy,
         "stderr": math.sqrt(accuracy * (1 - accuracy) / n),
+        "format": sum(kept for _, kept in checks) / n,
         "mean_tokens": sum(lengths) / n,
         "n": n,
     }
 
 
+def _play(rows: Sequence[Row], model: Any, tokenizer: Any, form: Format, config: EvalConfig) -> list[Episode]:
+    """One episode a row."""
+    prompts = tokenizer([row.prompt for row in rows], add_special_tokens=False)["input_ids"]
+    episodes = [Episode(ids, row.think, row.budget, row.environment) for ids, row in zip(prompts, rows, strict=True)]
+    for start in range(0, len(rows), config.batch_size):
+        batch = episodes[start : start + config.batch_size]
+        play(batch, lambda ids, budgets: (sample(model, tokenizer, ids, max(budgets), config), None), tokenizer, form)
+    return episodes
+
+
 @torch.inference_mode()
-def sample(model: Any, tokenizer: Any, prompts: Sequence[str], config: EvalConfig) -> list[list[int]]:
+def sample(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], max_new_tokens: int, config: EvalConfig
+) -> list[list[int]]:
     """One completion a prompt, as token ids that end with the end-of-turn token or at the length limit."""
     sampling: dict[str, Any] = {"do_sample": config.temperature > 0, "top_k": 0}
     if config.temperature > 0:
         sampling["temperature"] = config.temperature
-    completions: list[list[int]] = []
-    for start in range(0, len(prompts), config.batch_size):
-        batch = tokenizer(
-            list(prompts[start : start + config.batch_size]),
-            padding=True,
-            add_special_tokens=False,
-            return_tensors="pt",
-        ).to(model.device)
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.bf16):
-            output = model.generate(
-                **batch,
-                **sampling,
-                max_new_tokens=config.max_completion_length,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        completions += [
-            _until(tokenizer.eos_token_id, row) for row in output[:, batch["input_ids"].shape[1] :].tolist()
-        ]
-    return completions
+    batch = tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt").to(model.device)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.bf16):
+        output = model.generate(
+            **batch,
+            **sampling,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    return [_until(tokenizer.eos_token_id, row) for row in output[:, batch["input_ids"].shape[1] :].tolist()]
 
 
 def _until(eos: int, ids: list[int]) -> list[int]:

@@ -85,6 +85,13 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return AutoTokenizer.from_pretrained(folder, padding_side="left")
 
 
+def load_whole(folder: Path) -> Any:
+    """The `PreTrainedModel` of a folder as it was saved, in the type that its weights have."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+
+
 def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False) -> Any:
     """The `PreTrainedModel` of a folder, or the `PeftModel`: an adapter on its base, of which nothing else trains."""
     import torch

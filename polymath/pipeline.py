@@ -22,7 +22,7 @@ from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
-from polymath.stage import BASE, BaseConfig, RolloutConfig, StageConfig, StageJob
+from polymath.stage import BASE, BaseConfig, ModeConfig, RolloutConfig, StageConfig, StageJob
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNERS = {
@@ -92,16 +92,27 @@ def _given(recipe: Recipe, config: StageConfig) -> dict[str, Any]:
         names = tuple(recipe.domains) if isinstance(recipe.model, TinyModel) else ()
         extra["model"] = recipe.model
     if config.kind == "eval":
-        extra["verify"] = importlib.import_module("rewards").verify
+        rewards = importlib.import_module("rewards")
+        extra |= {"verify": rewards.verify, "keeps_format": rewards.keeps_format}
     own_seed = getattr(config, "seed", None)
     return {
         "config": config,
         "domains": {name: recipe.domains[name] for name in names},
-        "modes": recipe.modes if isinstance(config, RolloutConfig) else {},
+        "modes": _modes(recipe, config),
         "chat": recipe.chat,
         "seed": recipe.seed if own_seed is None else own_seed,
         "extra": extra,
     }
+
+
+def _modes(recipe: Recipe, config: StageConfig) -> dict[str, ModeConfig]:
+    """The stage's modes; what a length costs is told to the stages that charge it alone."""
+    modes = {name: recipe.modes[name] for name in config.modes or recipe.modes}
+    if isinstance(config, RolloutConfig):
+        return modes
+    if isinstance(config, BaseConfig):  # a tokenizer is made from texts: how they are rendered is all that matters
+        return {name: ModeConfig(think=mode.think) for name, mode in modes.items()}
+    return {name: mode.model_copy(update={"length_penalty": 0.0}) for name, mode in modes.items()}
 
 
 def _threads(name: str, graph: Mapping[str, list[str]]) -> int:

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from distill.config import OpdConfig
-from polymath.chat import MODES, Mode
-from polymath.domains import Domain
+from polymath.chat import MODES
+from polymath.domains import Domain, is_evaluation_only
 from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.source import Location, Problem, RecipeError, Source, nearest
-from polymath.stage import BASE, LoraConfig, ModeConfig, StageConfig
+from polymath.stage import BASE, LoraConfig, ModeConfig, Modes, StageConfig
 from polymath.strict import StrictModel
 from rl.config import GrpoConfig
 from sft.config import SftConfig
@@ -37,10 +37,11 @@ class Recipe(StrictModel):
     model: ModelConfig
     chat: Literal["v4", "native"] = Field(
         default="v4",
-        description="`v4`: the report's tokens, which the vocabulary must have; `native`: its own template.",
+        description="`v4`: the report's format, whose tokens a vocabulary is given where it lacks them; `native`: the "
+        "model's own template.",
     )
     domains: dict[StageName, Domain] = Field(min_length=1)
-    modes: dict[Mode, ModeConfig] = Field(default_factory=lambda: {mode: ModeConfig() for mode in MODES})
+    modes: Modes = Field(default_factory=lambda: {mode: ModeConfig(think=mode) for mode in MODES}, min_length=1)
     stages: dict[StageName, Stage] = Field(min_length=1)
 
     def order(self) -> list[str]:
@@ -206,12 +207,21 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             for domain in stage.domain_names()
             if domain not in recipe.domains
         ]
+        problems += _check_evaluation_only(recipe, name, stage)
         problems += [
             Problem(("stages", name, "modes"), f"no mode {mode!r}{nearest(mode, recipe.modes)}")
-            for mode in stage.modes
+            for mode in stage.modes or ()
             if mode not in recipe.modes
         ]
     return problems or _check_cycle(recipe)
+
+
+def _check_evaluation_only(recipe: Recipe, name: str, stage: Stage) -> list[Problem]:
+    domains = [d for d in stage.domain_names() if d in recipe.domains and is_evaluation_only(recipe.domains[d])]
+    if isinstance(stage, EvalConfig):
+        return []
+    message = "is for evaluation only, its tools are never trained on; take it out of this stage"
+    return [Problem(("stages", name, "domains"), f"{domain!r} {message}") for domain in domains]
 
 
 def _check_model(model: ModelConfig) -> list[Problem]:

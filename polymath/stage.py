@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from polymath.chat import MODES, Mode
+from polymath.chat import MODES, FormatKind, Mode
 from polymath.domains import Domain
 from polymath.models import Dtype
 from polymath.strict import StrictModel
@@ -16,8 +16,13 @@ BASE = "base"  # the name under which stages refer to the recipe's model
 
 
 class ModeConfig(StrictModel):
-    """A think mode: how much the model may reason before the reasoning costs reward."""
+    """A think mode: how its prompts are rendered, how much the model may write, and what reasoning costs it."""
 
+    think: Mode = Field(description="How its prompts are rendered; the mode's own name where that is one of these.")
+    max_completion_length: PositiveInt = Field(
+        default=256,
+        description="Most tokens that the model writes in an episode; what tools answer is not counted.",
+    )
     length_penalty: float = Field(
         default=0.0,
         ge=0,
@@ -25,10 +30,29 @@ class ModeConfig(StrictModel):
     )
 
 
+def _with_think(modes: Any) -> Any:
+    """A mode that is named as the format names it is rendered so."""
+    if not isinstance(modes, dict):
+        return modes
+    return {
+        name: {"think": name, **(mode or {})} if name in MODES and isinstance(mode, dict | None) else mode
+        for name, mode in modes.items()
+    }
+
+
+ModeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Modes = Annotated[dict[ModeName, ModeConfig], BeforeValidator(_with_think)]
+StageModes = Annotated[
+    tuple[str, ...] | None,
+    Field(min_length=1, description="Names of think modes, in equal shares; all of the recipe's where not given."),
+]
+
+
 class StageConfig(StrictModel):
     """One named stage; `kind` selects which."""
 
     kind: Any  # a literal in each subclass
+    modes: StageModes = None
 
     def parents(self) -> tuple[str, ...]:
         """The stages whose models this one reads."""
@@ -56,6 +80,9 @@ class LoraConfig(StrictModel):
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: str | tuple[str, ...] = "all-linear"
     use_rslora: bool = False
+    train_new_tokens: bool = Field(
+        default=True, description="Train besides the embeddings of tokens which the vocabulary was given here."
+    )
 
 
 def _as_shares(value: Any) -> Any:
@@ -75,7 +102,6 @@ class TrainingConfig(StageConfig):
     domains: Shares = Field(
         min_length=1, description="Names of the domains whose tasks are drawn, or a mapping from name to share."
     )
-    modes: tuple[Mode, ...] = Field(default=MODES, min_length=1, description="Think modes, in equal shares.")
     num_rows: PositiveInt | None = Field(
         default=None, description="How many tasks are drawn, over all domains and modes; as many as the steps use up."
     )
@@ -110,11 +136,12 @@ class TrainingConfig(StageConfig):
 class RolloutConfig(TrainingConfig):
     """A stage that trains on completions which the model samples; names as in TRL's trainers."""
 
-    max_completion_length: PositiveInt = Field(default=256, description="Most tokens of a completion.")
     temperature: float = Field(default=1.0, gt=0)
     use_vllm: bool = Field(default=False, description="Sample with vLLM, colocated on the training device.")
     vllm_gpu_memory_utilization: float = Field(default=0.3, gt=0, lt=1)
-    vllm_max_model_length: PositiveInt | None = Field(default=None, description="Tokens of prompt and completion.")
+    vllm_max_model_length: PositiveInt | None = Field(
+        default=None, description="Tokens of prompt and completion, the results of tools included."
+    )
 
 
 @dataclass(frozen=True)
@@ -126,8 +153,8 @@ class StageJob:
     folder: Path
     models: Mapping[str, Path]  # stage -> folder of its model; `base` included
     domains: Mapping[str, Domain]
-    modes: Mapping[Mode, ModeConfig]
-    chat: Literal["v4", "native"]
+    modes: Mapping[str, ModeConfig]  # those of this stage
+    chat: FormatKind
     seed: int
     threads: int
     fingerprint: str

@@ -12,12 +12,13 @@ import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
-from trl.trainer.utils import RepeatSampler
 
 from polymath import data, models
-from polymath.chat import Template, template_for
+from polymath.chat import Format, format_for
+from polymath.chat.template import install
 from polymath.run_dir import StageDir, append_line, keep_lines, whole_folder
 from polymath.stage import RolloutConfig, StageJob, TrainingConfig
+from polymath.vocabulary import fit_fused_head, new_tokens
 
 COMPLETE = "complete"  # written into a checkpoint's folder once everything else is there
 # TRL's and transformers' names of what they log, in Polymath's `area/name`; what is missing goes to `train/`
@@ -25,7 +26,6 @@ METRICS = {
     "reward": "reward/total",
     "reward_std": "reward/std",
     "frac_reward_zero_std": "reward/zero_std_share",
-    "completions/mean_length": "length/mean",
     "completions/clipped_ratio": "length/clipped_ratio",
     "kl": "kl/start",
     "entropy": "policy/entropy",
@@ -34,7 +34,7 @@ METRICS = {
     "sampling/sampling_logp_difference/mean": "sync/logprob_gap",
 }
 KEPT_A_STEP = 4  # samples of each step that go to rollouts.jsonl
-AREAS = ("reward", "length", "kl", "sync", "judge", "time", "memory", "policy")
+AREAS = ("reward", "length", "turns", "kl", "sync", "judge", "time", "memory", "policy")
 
 Report = Callable[[int, int, dict[str, float]], None]  # step, of how many, latest metrics
 
@@ -45,7 +45,7 @@ class Materials:
 
     model: Any  # PreTrainedModel, or PeftModel where an adapter goes on
     tokenizer: PreTrainedTokenizerBase
-    template: Template
+    form: Format
     rows: list[data.Row]
     peft_config: PeftLoraConfig | None
 
@@ -55,19 +55,34 @@ def prepare(job: StageJob) -> Materials:
     config = training_config(job)
     source = job.models[config.from_]
     tokenizer = models.load_tokenizer(source)
-    template = template_for(job.chat, tokenizer)
+    form = format_for(job.chat, tokenizer)
+    if job.chat == "v4":
+        install(tokenizer)  # saved with the model: whoever loads it renders and reads as it was trained
     count = config.num_rows or config.max_steps * config.rows_per_step()
     seed = zlib.crc32(f"{job.seed}/{job.name}".encode())  # each stage draws tasks of its own
-    rows = data.training_rows(job.domains, config.domains, config.modes, count, seed, template)
+    rows = data.training_rows(job.domains, config.domains, job.modes, count, seed, form)
+    data.check_budgets(rows, tokenizer)
     StageDir(job.folder).update_state(rows=len(rows), data_sha256=data.digest(rows))
-    new_adapter = None if config.lora is None or models.is_adapter(source) else config.lora.model_dump()
+    model = models.load_model(source, config.dtype, trainable=config.lora is not None)
     return Materials(
-        model=models.load_model(source, config.dtype, trainable=config.lora is not None),
+        model=model,
         tokenizer=tokenizer,
-        template=template,
+        form=form,
         rows=rows,
-        peft_config=PeftLoraConfig(task_type="CAUSAL_LM", **new_adapter) if new_adapter else None,
+        peft_config=_new_adapter(config, source, model),
     )
+
+
+def _new_adapter(config: TrainingConfig, source: Path, model: Any) -> PeftLoraConfig | None:
+    """The adapter that a stage begins with; None where it has none, or goes on with the one that is there."""
+    if config.lora is None or models.is_adapter(source):
+        return None
+    settings = config.lora.model_dump()
+    trains_new_tokens = settings.pop("train_new_tokens")
+    if trains_new_tokens and (ids := new_tokens(model)):
+        tables = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
+        settings["trainable_token_indices"] = dict.fromkeys(tables, ids)
+    return PeftLoraConfig(task_type="CAUSAL_LM", **settings)
 
 
 def training_config(job: StageJob) -> TrainingConfig:
@@ -105,7 +120,7 @@ def rollout_arguments(job: StageJob) -> dict[str, Any]:
         "vllm_max_model_length": config.vllm_max_model_length,
     }
     return training_arguments(job) | {
-        "max_completion_length": config.max_completion_length,
+        "max_completion_length": max(mode.max_completion_length for mode in job.modes.values()),
         "temperature": config.temperature,
         "remove_unused_columns": False,  # domain, mode and answer are read by rewards and teachers
         "use_vllm": config.use_vllm,
@@ -115,6 +130,7 @@ def rollout_arguments(job: StageJob) -> dict[str, Any]:
 
 def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     """Train to the last step, from the last complete checkpoint if there is one, and put the model in its place."""
+    fit_fused_head(trainer.model)
     folder = StageDir(job.folder)
     checkpoint = last_checkpoint(folder.checkpoints)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
@@ -189,37 +205,6 @@ class RunCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         (self.folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()
-
-
-class EpochSampler(RepeatSampler):
-    """TRL's sampler with an order that depends on the epoch alone.
-
-    The stock one draws each epoch's order from a generator that a checkpoint does not hold, so that a run resumed in
-    its second epoch repeats the first one's order.
-    """
-
-    @classmethod
-    def like(cls, sampler: RepeatSampler) -> "EpochSampler":
-        """A sampler with the same settings."""
-        names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
-        return cls(**{name: getattr(sampler, name) for name in names})
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate before each epoch."""
-        if self.shuffle:
-            self.generator.manual_seed((self.seed or 0) + 1_000_003 * epoch)
-
-
-class RolloutMixin:
-    """What TRL's two on-policy trainers need besides, in front of either in the order of classes."""
-
-    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        # A row's prompt is complete: a tokenizer that adds a token of its own would change what SFT trained on
-        tokenizer = cast(PreTrainedTokenizerBase, cast(Any, self).processing_class)
-        return tokenizer(text=list(prompts), add_special_tokens=False)["input_ids"], None, {}
-
-    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
-        return EpochSampler.like(cast(Any, super())._get_train_sampler(dataset))
 
 
 def write_rollouts(folder: StageDir, step: int, rollouts: Sequence[dict[str, Any]]) -> None:

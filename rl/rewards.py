@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 import rewards
-from polymath.chat import END_THINK, Mode
+from polymath.chat import Format, Mode, parse
 from polymath.run_dir import StageDir
 from polymath.stage import ModeConfig
 from polymath.training import KEPT_A_STEP, write_rollouts
@@ -15,29 +15,23 @@ from rewards.length import length_penalty
 Rewarder = Callable[..., list[float | None]]
 
 
-def verifier(tokenizer: PreTrainedTokenizerBase, folder: StageDir) -> Rewarder:
-    """The reward of each row's own verifier; some of what it sees is kept in `rollouts.jsonl`.
-
-    TRL decodes completions without special tokens, and with them would go the end of the turn and the tags: the ids are
-    decoded again here.
-    """
+def verifier(form: Format, folder: StageDir) -> Rewarder:
+    """The reward of each row's own verifier; some of what it sees is kept in `rollouts.jsonl`."""
 
     def verified(
         prompts: list[str],
-        completion_ids: list[list[int]],
-        mode: list[Mode],
+        turns: list[list[str]],
+        think: list[Mode],
         reward: list[str],
         answer: list[str],
         trainer_state: TrainerState,
         **_: Any,
     ) -> list[float | None]:
-        texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=False)
-        eos = str(tokenizer.eos_token)
         values: list[float | None] = [
-            rewards.verify(*row, eos_token=eos) for row in zip(reward, texts, mode, answer, strict=True)
+            rewards.verify(*row, eos_token=form.eos_token) for row in zip(reward, turns, think, answer, strict=True)
         ]
-        samples = zip(prompts, texts, values, strict=True)
-        kept = [{"prompt": prompt, "completion": text, "reward": value} for prompt, text, value in samples]
+        samples = zip(prompts, turns, values, strict=True)
+        kept = [{"prompt": prompt, "turns": texts, "reward": value} for prompt, texts, value in samples]
         write_rollouts(folder, trainer_state.global_step + 1, kept[:: len(kept) // KEPT_A_STEP or 1])
         return values
 
@@ -45,29 +39,22 @@ def verifier(tokenizer: PreTrainedTokenizerBase, folder: StageDir) -> Rewarder:
 
 
 def length_reward(
-    tokenizer: PreTrainedTokenizerBase, modes: Mapping[Mode, ModeConfig], length_norm: int, maximum: float
+    tokenizer: PreTrainedTokenizerBase, modes: Mapping[str, ModeConfig], length_norm: int, maximum: float
 ) -> Rewarder:
-    """The length penalty of each row's think mode; logs the mean length of each mode besides."""
+    """The length penalty of each row's think mode."""
 
-    def length(
-        completion_ids: list[list[int]], mode: list[Mode], log_metric: Callable[[str, float], None], **_: Any
-    ) -> list[float | None]:
-        for name in modes:
-            lengths = [len(ids) for ids, own in zip(completion_ids, mode, strict=True) if own == name]
-            if lengths:
-                log_metric(f"length/{name}", sum(lengths) / len(lengths))
+    def length(turns: list[list[str]], mode: list[str], think: list[Mode], **_: Any) -> list[float | None]:
         return [
-            length_penalty(count_reasoning(tokenizer, ids, own), modes[own].length_penalty, length_norm, maximum)
-            for ids, own in zip(completion_ids, mode, strict=True)
+            length_penalty(count_reasoning(tokenizer, *row), modes[own].length_penalty, length_norm, maximum)
+            for *row, own in zip(turns, think, mode, strict=True)
         ]
 
     return length
 
 
-def count_reasoning(tokenizer: PreTrainedTokenizerBase, ids: list[int], mode: Mode) -> int:
-    """Tokens before `</think>`; all of them where the reasoning is never closed, none in Non-think."""
-    if mode == "non_think":
+def count_reasoning(tokenizer: PreTrainedTokenizerBase, turns: list[str], think: Mode) -> int:
+    """Tokens of reasoning in all turns of an episode: all of a turn's where it is never closed, none in Non-think."""
+    if think == "non_think":
         return 0
-    text = str(tokenizer.decode(ids, skip_special_tokens=False))
-    before, closed, _ = text.partition(END_THINK)
-    return len(tokenizer.encode(before, add_special_tokens=False)) if closed else len(ids)
+    reasoning = [parse(turn, think, strict=False)["reasoning"] for turn in turns]
+    return sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in reasoning)

@@ -5,6 +5,7 @@ A domain is its own configuration: a frozen model with a `kind`, the name of the
 (a hash of its key), so training and evaluation share no prompt however many are drawn, with whatever seed.
 """
 
+import json
 import random
 import zlib
 from typing import Annotated, Literal
@@ -13,10 +14,11 @@ from pydantic import Field
 
 from polymath.domains.agent import AgentDomain
 from polymath.domains.arithmetic import MathDomain
+from polymath.domains.bfcl import BfclDomain
 from polymath.domains.gym import GymDomain
 from polymath.domains.task import Task
 
-Domain = Annotated[MathDomain | AgentDomain | GymDomain, Field(discriminator="kind")]
+Domain = Annotated[MathDomain | AgentDomain | GymDomain | BfclDomain, Field(discriminator="kind")]
 Split = Literal["train", "held_out"]
 
 HELD_OUT_SHARE = 8  # one task in so many is held out
@@ -28,13 +30,20 @@ def is_held_out(task: Task) -> bool:
     return zlib.crc32(task.key.encode()) % HELD_OUT_SHARE == 0
 
 
+def is_evaluation_only(domain: Domain) -> bool:
+    """Whether none of a domain's tasks may be trained on."""
+    return bool(getattr(domain, "evaluation_only", False))
+
+
 def training_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
     """`count` tasks that are not held out; a small domain repeats some."""
+    if is_evaluation_only(domain):
+        raise ValueError(f"domain {domain.kind!r} with these settings is for evaluation only; no stage may train on it")
     return _draw(domain, count, random.Random(f"{seed}/train"), held_out=False, unique=False)
 
 
 def held_out_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
-    """`count` held-out tasks with different questions."""
+    """`count` held-out tasks with different questions; of a domain for evaluation only, any are held out."""
     return _draw(domain, count, random.Random(f"{seed}/held_out"), held_out=True, unique=True)
 
 
@@ -43,9 +52,11 @@ def _draw(domain: Domain, count: int, rng: random.Random, *, held_out: bool, uni
     seen: set[str] = set()
     for _ in range(count * DRAWS_PER_TASK):
         task = domain.draw(rng)
-        if is_held_out(task) != held_out or (unique and task.question in seen):
+        asked = json.dumps(task.messages)
+        is_other_side = is_held_out(task) != held_out and not is_evaluation_only(domain)
+        if is_other_side or (unique and asked in seen):
             continue
-        seen.add(task.question)
+        seen.add(asked)
         tasks.append(task)
         if len(tasks) == count:
             return tasks

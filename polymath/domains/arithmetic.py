@@ -5,8 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from polymath.chat import Reply
-from polymath.domains.task import Task
+from polymath.domains.task import Task, question, reply
 from polymath.strict import StrictModel
 
 
@@ -30,8 +29,8 @@ class MathDomain(StrictModel):
         a, b = (rng.randint(self.min_operand, self.max_operand) for _ in range(2))
         return Task(
             key="math {} {}".format(*sorted((a, b))),
-            question=f"{a} + {b}",
-            demonstration=Reply(content=str(a + b), reasoning=add_by_column(a, b)),
+            messages=question(f"{a} + {b}"),
+            demonstration=(reply(str(a + b), add_by_column(a, b)),),
             answer=str(a + b),
         )
 

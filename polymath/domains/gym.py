@@ -5,8 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from polymath.chat import Reply
-from polymath.domains.task import Task
+from polymath.domains.task import Task, question, reply
 from polymath.strict import StrictModel
 
 
@@ -28,8 +27,8 @@ class GymDomain(StrictModel):
         expression = problem["metadata"]["expression"]
         return Task(
             key=f"chain_sum {' '.join(sorted(signed_terms(expression)))}",
-            question=problem["question"],
-            demonstration=Reply(content=f"The answer is {problem['answer']}.", reasoning=add_term_by_term(expression)),
+            messages=question(problem["question"]),
+            demonstration=(reply(f"The answer is {problem['answer']}.", add_term_by_term(expression)),),
             answer=problem["answer"],
         )
 

@@ -1,19 +1,41 @@
 """One task of a domain."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from polymath.chat import Reply
+Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A question, a demonstration of how to answer it, and what its verifier needs.
+    """What the model is given, a demonstration of how to answer it, and what its verifier needs.
 
-    `key` identifies the problem: two tasks with the same question have the same key, and so have two questions that
-    give each other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone.
+    `messages` are system and user messages, `demonstration` the answers that follow, with the results of their calls,
+    the last one the assistant's. `tools` are the functions on offer as JSON schemas. `environment` is what executes the
+    calls, as `polymath.domains.environment.open_environment` reads it; where it is empty, a turn of calls ends the
+    episode. `key` identifies the problem: two tasks with the same question have the same key, and so have two questions
+    that give each other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone.
     """
 
     key: str
-    question: str
-    demonstration: Reply
+    messages: tuple[Message, ...]
+    demonstration: tuple[Message, ...]
     answer: str
+    tools: tuple[Message, ...] = ()
+    environment: str = ""
+
+
+def question(text: str) -> tuple[Message, ...]:
+    """A conversation of one question."""
+    return ({"role": "user", "content": text},)
+
+
+def reply(content: str, reasoning: str = "", calls: tuple[Message, ...] = ()) -> Message:
+    """An assistant's message."""
+    return {"role": "assistant", "content": content, "reasoning": reasoning, "tool_calls": list(calls)}
+
+
+def call(name: str, arguments: Mapping[str, Any], call_id: str = "") -> Message:
+    """A call as OpenAI writes it, its arguments an object."""
+    return {"type": "function", "id": call_id, "function": {"name": name, "arguments": dict(arguments)}}

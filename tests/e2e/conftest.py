@@ -15,7 +15,7 @@ SHORT = {
     "defaults.sft.per_device_train_batch_size": 16, "defaults.grpo.per_device_train_batch_size": 16,
     "defaults.sft.save_steps": 4, "defaults.grpo.save_steps": 2, "defaults.opd.save_steps": 2,
     "defaults.sft.logging_steps": 2, "defaults.grpo.logging_steps": 1, "defaults.opd.logging_steps": 1,
-    "scores.num_prompts": 16, "scores.max_completion_length": 32, "scores.models": "[format, grpo-math, merged]",
+    "scores.num_prompts": 16, "scores.models": "[format, grpo-math, merged]",
 }  # fmt: skip
 Polymath = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -11,6 +11,7 @@ from trl.trainer.distillation_config import DistillationConfig
 
 from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer, domain_scales
+from polymath.chat import V4Format
 from polymath.data import Row, prompt_dataset
 from polymath.run_dir import StageDir
 from polymath.tiny import build_tokenizer
@@ -37,7 +38,7 @@ def inputs() -> dict[str, torch.Tensor]:
     index = torch.tensor([0, 1, 0, 1])
     return {
         "prompt_ids": prompt, "prompt_mask": torch.ones_like(prompt), "completion_ids": completion,
-        "completion_mask": mask, "teacher_index": index,
+        "completion_mask": torch.ones_like(mask), "tool_mask": mask, "teacher_index": index,
         "domain_scale": domain_scales(index, mask.sum(1), torch.tensor([1.0, 3.0])),
     }  # fmt: skip
 
@@ -50,7 +51,7 @@ def dense(student, teachers, batch) -> torch.Tensor:
         rows = batch["teacher_index"] == index
         logp, logq = (m(input_ids=ids[rows]).logits[:, 2:-1].double().log_softmax(-1) for m in (student, teacher))
         kl = (logp.exp() * (logp - logq.detach())).sum(-1)
-        mask = batch["completion_mask"][rows].bool()
+        mask = batch["tool_mask"][rows].bool()
         total = total + weight * kl[mask].mean()
     return total
 
@@ -58,7 +59,9 @@ def dense(student, teachers, batch) -> torch.Tensor:
 @pytest.fixture
 def trainer_for(tmp_path: Path):
     tokenizer = build_tokenizer(["a"], 400)
-    row = Row(prompt="a", completion="b", domain="math", mode="high", reward="math_answer", answer="1")
+    row = Row(
+        prompt="a", completion=(), domain="math", mode="high", think="high", budget=8, reward="math_answer", answer="1"
+    )
 
     def make(student) -> MultiTeacherTrainer:
         args = DistillationConfig(
@@ -67,7 +70,7 @@ def trainer_for(tmp_path: Path):
         )  # fmt: skip
         weights = {"math": 1.0, "agent": 3.0}
         return MultiTeacherTrainer(
-            domain_weights=weights, folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
+            form=V4Format(), domain_weights=weights, folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
             train_dataset=prompt_dataset([row] * 2),
         )  # fmt: skip
 

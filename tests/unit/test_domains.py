@@ -5,21 +5,24 @@ import random
 import pytest
 
 import rewards
-from polymath.chat import EOS, MODES, V4Template
+from polymath.chat import MODES, V4Format
+from polymath.chat.tokens import EOS
 from polymath.data import held_out_rows, training_rows
 from polymath.domains import Domain, held_out_tasks, is_held_out, training_tasks
 from polymath.domains.agent import AgentDomain
 from polymath.domains.arithmetic import MathDomain, add_by_column
 from polymath.domains.gym import add_term_by_term
+from polymath.stage import ModeConfig
 
 DOMAINS: list[Domain] = [MathDomain(min_operand=10, max_operand=59), AgentDomain(max_number=49)]
+MODES_OF = {mode: ModeConfig(think=mode) for mode in MODES}
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
 def test_evaluation_shares_no_prompt_with_training(domain: Domain) -> None:
     trained = [task for seed in range(5) for task in training_tasks(domain, 4000, seed)]
     held_out = [task for seed in range(5) for task in held_out_tasks(domain, 200, seed)]
-    assert not {task.question for task in trained} & {task.question for task in held_out}
+    assert not {str(task.messages) for task in trained} & {str(task.messages) for task in held_out}
     assert not {task.key for task in trained} & {task.key for task in held_out}
 
 
@@ -27,12 +30,13 @@ def test_evaluation_shares_no_prompt_with_training(domain: Domain) -> None:
 def test_one_question_has_one_key(domain: Domain) -> None:
     keys = {}
     for task in training_tasks(domain, 5000, 0):
-        assert keys.setdefault(task.question, task.key) == task.key
+        assert keys.setdefault(str(task.messages), task.key) == task.key
 
 
 def test_swapped_operands_stay_on_one_side() -> None:
     rng = random.Random(0)
-    sides = {task.question: is_held_out(task) for task in (DOMAINS[0].draw(rng) for _ in range(20_000))}
+    tasks = (DOMAINS[0].draw(rng) for _ in range(20_000))
+    sides = {task.messages[0]["content"]: is_held_out(task) for task in tasks}
     swapped = {" + ".join(reversed(question.split(" + "))): side for question, side in sides.items()}
     assert all(sides[question] == side for question, side in swapped.items() if question in sides)
 
@@ -40,11 +44,13 @@ def test_swapped_operands_stay_on_one_side() -> None:
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
 @pytest.mark.parametrize("mode", MODES)
 def test_gold_answers_earn_full_marks_and_others_nothing(domain: Domain, mode) -> None:
-    rows = held_out_rows("d", domain, mode, 100, 0, V4Template())
-    for row, other in zip(rows, rows[1:], strict=False):
-        assert rewards.verify(row.reward, row.completion, mode, row.answer, EOS) == 1.0
-        if row.answer != other.answer:
-            assert rewards.verify(row.reward, other.completion, mode, row.answer, EOS) == 0.0
+    rows = held_out_rows("d", domain, mode, MODES_OF[mode], 100, 0, V4Format())
+    turns = [[segment.text for segment in row.completion if segment.generated] for row in rows]
+    for index, row in enumerate(rows[:-1]):
+        assert rewards.verify(row.reward, turns[index], mode, row.answer, EOS) == 1.0
+        assert rewards.keeps_format(turns[index], mode, EOS)
+        if row.answer != rows[index + 1].answer:
+            assert rewards.verify(row.reward, turns[index + 1], mode, row.answer, EOS) == 0.0
 
 
 def test_a_seed_decides_the_tasks() -> None:
@@ -59,14 +65,11 @@ def test_a_domain_that_is_too_small_says_so() -> None:
 
 def test_rows_keep_to_shares_and_modes() -> None:
     domains: dict[str, Domain] = {"math": DOMAINS[0], "agent": DOMAINS[1]}
-    rows = training_rows(domains, {"math": 3, "agent": 1}, MODES, 80, 0, V4Template())
-    counts = {(name, mode): sum((r.domain, r.mode) == (name, mode) for r in rows) for name in domains for mode in MODES}
-    assert counts == {
-        ("math", "non_think"): 30,
-        ("math", "high"): 30,
-        ("agent", "non_think"): 10,
-        ("agent", "high"): 10,
-    }
+    modes = MODES_OF | {"quick": ModeConfig(think="high", max_completion_length=32)}
+    rows = training_rows(domains, {"math": 3, "agent": 1}, modes, 160, 0, V4Format())
+    counts = {(name, mode): sum((r.domain, r.mode) == (name, mode) for r in rows) for name in domains for mode in modes}
+    assert counts == {(name, mode): {"math": 30, "agent": 10}[name] for name in domains for mode in modes}
+    assert {(row.think, row.budget) for row in rows if row.mode == "quick"} == {("high", 32)}
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,13 @@ import inspect
 from trl.trainer.distillation_trainer import DistillationTrainer as D
 from trl.trainer.grpo_trainer import GRPOTrainer as G
 names = lambda method: list(inspect.signature(method).parameters)[1:]
-assert names(D._generate_and_score_completions) == ["inputs"]
+assert names(D._generate_and_score_completions) == names(G._generate_and_score_completions) == ["inputs"]
 assert names(D._compute_loss) == ["unwrapped_student", "inputs", "num_items_in_batch"]
 assert names(D._get_last_hidden_state)[:4] == ["unwrapped_model", "input_ids", "attention_mask", "logits_to_keep"]
+assert names(G._generate_single_turn)[0] == names(D._generate_single_turn)[0] == "prompt_ids"
 for trainer in (D, G):
-    assert names(trainer._tokenize_prompts) == ["prompts"]
+    assert names(trainer._generate) == names(trainer._tokenize_prompts) == ["prompts"]
+    assert inspect.getsource(trainer._generate).split("return ")[-1].startswith("prompt_ids, completion_ids, tool_mask")
     assert names(trainer._get_train_sampler) == ["dataset"]
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,14 +1,21 @@
-"""What an answer is worth."""
+"""What an episode is worth."""
 
 import json
+from typing import Any
 
 import pytest
 
 import rewards
-from polymath.chat import Reply, ToolCall
+from polymath.chat.dsml import V4, Call, render_calls
+from polymath.chat.tokens import EOS
+from rewards.final_state import final_state
 from rewards.length import length_penalty
 from rewards.math_answer import math_answer
-from rewards.tool_calls import tool_calls
+
+
+def turn(content: str, *calls: Call) -> dict[str, Any]:
+    made = [{"function": {"name": call.name, "arguments": json.dumps(call.arguments)}} for call in calls]
+    return {"role": "assistant", "content": content, "reasoning": "", "tool_calls": made}
 
 
 @pytest.mark.parametrize(
@@ -20,44 +27,74 @@ from rewards.tool_calls import tool_calls
     ],
 )  # fmt: skip
 def test_one_right_number_and_no_other(content: str, worth: float) -> None:
-    assert math_answer(Reply(content), "85") == worth
+    assert math_answer([turn(content)], "85") == worth
+    assert math_answer([turn(content, Call("f", {}))], "85") == 0
+    assert math_answer([turn(""), turn(content)], "85") == 0
+
+
+STATE = {"book": {"Ada": "12", "Bob": "30"}, "events": [["Monday", 9, "yoga"]], "files": {}}
+TOOLS = ["look_up", "calculate", "save", "write_file"]
+BOTH = (Call("look_up", {"name": "Ada"}), Call("look_up", {"name": "Bob"}))
+SUM = Call("calculate", {"a": 12, "operation": "plus", "b": 30})
+
+
+def expecting(content: str | None, **changes: Any) -> str:
+    environment = {"kind": "desk", "tools": TOOLS, "state": STATE}
+    return json.dumps({"environment": environment, "state": STATE | changes, "content": content})
 
 
 @pytest.mark.parametrize(
-    ("call", "worth"),
+    ("turns", "worth"),
     [
-        (ToolCall("calculate", {"expression": "12 times 30"}), 1),
-        (ToolCall("calculate", {"expression": "30 times 12"}), 1),
-        (ToolCall("calculate", {"expression": "12 times 31"}), 0),
-        (ToolCall("calculate", {"expression": "12 times"}), 0),
-        (ToolCall("calculate", {"expression": "12 over 3"}), 0),
-        (ToolCall("calculate", {"expression": "36 times 10"}), 0),
-        (ToolCall("calculate", {"expression": 360}), 0),
-        (ToolCall("calculate", {"wrong": "12 times 30"}), 0),
-        (ToolCall("convert", {"length": "360 m", "to": "m"}), 0),
-        (ToolCall("__import__", {"name": "os"}), 0),
+        ([turn("", *BOTH), turn("", SUM), turn("42")], 1),
+        ([turn("", *BOTH), turn("It is 42.")], 1),
+        ([turn("", *BOTH), turn("It is 41 or 42.")], 0),
+        ([turn("", *BOTH), turn("42 it is")], 0),
+        ([turn("", *BOTH), turn("")], 0),
+        ([turn("", *BOTH)], 0),
+        ([turn("42", *BOTH)], 0),
+        ([turn("", Call("save", {"name": "Ada", "entry": "13"})), turn("42")], 0),
+        ([turn("", Call("save", {"name": "Ada", "entry": "12"})), turn("42")], 1),
+        ([turn("", Call("__import__", {"name": "os"}), Call("look_up", {"name": 3})), turn("42")], 1),
     ],
 )
-def test_a_call_is_worth_what_it_does(call: ToolCall, worth: float) -> None:
-    answer = json.dumps({"name": "calculate", "arguments": {"expression": "12 times 30"}})
-    assert tool_calls(Reply("", "", (call,)), answer) == worth
-    assert tool_calls(Reply("", "", (call, call)), answer) == 0
-    assert tool_calls(Reply("hm", "", (call,)), answer) == 0
+def test_an_answer_on_an_untouched_desk(turns: list[dict[str, Any]], worth: float) -> None:
+    assert final_state(turns, expecting("42")) == worth
+
+
+def test_what_the_calls_leave_is_compared() -> None:
+    written = expecting(None, files={"notes": "42"})
+    right = turn("", Call("write_file", {"name": "notes", "text": "42"}))
+    assert final_state([right, turn("Done.")], written) == 1
+    assert final_state([turn("Done.")], written) == 0
+    assert final_state([turn("", Call("write_file", {"name": "notes", "text": 42})), turn("Done.")], written) == 0
+    offered = turn("", Call("append_file", {"name": "notes", "text": "42"}))  # not among the tools on offer
+    assert final_state([right, offered, turn("Done.")], written) == 1
+    assert final_state([right, turn("", Call("save", {"name": "Eve", "entry": "1"})), turn("Done.")], written) == 0
 
 
 def test_a_broken_format_is_worth_nothing() -> None:
-    assert rewards.verify("math_answer", "85<eos>", "non_think", "85", "<eos>") == 1.0
-    assert rewards.verify("math_answer", "85", "non_think", "85", "<eos>") == 0.0
-    assert rewards.verify("math_answer", "85<eos>", "high", "85", "<eos>") == 0.0
+    assert rewards.verify("math_answer", ["85<eos>"], "non_think", "85", "<eos>") == 1.0
+    assert rewards.verify("math_answer", ["85"], "non_think", "85", "<eos>") == 0.0
+    assert rewards.verify("math_answer", ["85<eos>"], "high", "85", "<eos>") == 0.0
+    cut_off = [render_calls(BOTH, V4), f"42{EOS}"]
+    assert rewards.verify("final_state", cut_off, "non_think", expecting("42"), EOS) == 0.0
+
+
+def test_a_mode_is_kept_or_not() -> None:
+    assert rewards.keeps_format([f"why</think>4{EOS}", f"</think>5{EOS}"], "high", EOS)
+    assert not rewards.keeps_format([f"</think>4{EOS}"], "high", EOS)
+    assert rewards.keeps_format([f"4{EOS}"], "non_think", EOS)
+    assert not rewards.keeps_format([f"why</think>4{EOS}"], "non_think", EOS)
+    assert not rewards.keeps_format([f"4{EOS}", "5"], "non_think", EOS)
 
 
 def test_hostile_text_is_worth_nothing_and_harms_nothing() -> None:
     nested = f'<\uff5cDSML\uff5cparameter name="a" string="false">{"[" * 20_000}</\uff5cDSML\uff5cparameter>'
     call = f'<\uff5cDSML\uff5cinvoke name="calculate">\n{nested}\n</\uff5cDSML\uff5cinvoke>'
     block = f"\n\n<\uff5cDSML\uff5ctool_calls>\n{call}\n</\uff5cDSML\uff5ctool_calls><eos>"
-    answer = json.dumps({"name": "calculate", "arguments": {"expression": "12 times 30"}})
-    assert rewards.verify("tool_calls", block, "non_think", answer, "<eos>") == 0.0
-    assert math_answer(Reply("12345678901234567899"), "12345678901234567890") == 0.0
+    assert rewards.verify("final_state", [block, "42<eos>"], "non_think", expecting("42"), "<eos>") == 0.0
+    assert math_answer([turn("12345678901234567899")], "12345678901234567890") == 0.0
 
 
 def test_the_length_penalty_by_hand() -> None:

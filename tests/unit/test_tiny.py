@@ -2,8 +2,8 @@
 
 import pytest
 
-from polymath import chat
 from polymath.base import _corpus
+from polymath.chat import tokens
 from polymath.models import TinyModel
 from polymath.pipeline import plan
 from polymath.recipe import load_recipe
@@ -14,14 +14,15 @@ MINIATURE = "recipes/miniature.yaml"
 
 
 @pytest.fixture(scope="module")
-def corpus(request) -> list[str]:
+def corpus(request) -> tuple[list[str], list[str]]:
     recipe = load_recipe(request.config.rootpath / MINIATURE)
     return _corpus(plan(recipe, RunDir(request.config.rootpath / "nowhere"))[0].job)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(corpus):
-    return build_tokenizer(corpus, 768)
+    texts, phrases = corpus
+    return build_tokenizer(texts, 768, phrases)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def tokenizer(corpus):
         "47 + 38",
         "\n\n a\tb  c",
         "na\u00efve \u6f22\u5b57 \U0001f600",
-        f"{chat.BOS}x{chat.EOS}",
-        f"<{chat.DSML}invoke",
+        f"{tokens.BOS}x{tokens.EOS}",
+        f"<{tokens.DSML}invoke",
         "a  .",
     ],
 )
@@ -40,13 +41,13 @@ def test_any_text_comes_back(tokenizer, text: str) -> None:
 
 
 def test_the_tokens_of_the_format_are_single(tokenizer) -> None:
-    for token in (*chat.SPECIAL_TOKENS, *chat.TEXT_TOKENS):
+    for token in tokens.ALL_TOKENS:
         assert len(tokenizer.encode(token)) == 1
-    visible = tokenizer.decode(tokenizer.encode(f"{chat.THINK}7{chat.END_THINK}{chat.EOS}"), skip_special_tokens=True)
-    assert visible == f"{chat.THINK}7{chat.END_THINK}"
+    visible = tokenizer.decode(tokenizer.encode(f"{tokens.THINK}7{tokens.END_THINK}{tokens.EOS}"), skip_special_tokens=True)
+    assert visible == f"{tokens.THINK}7{tokens.END_THINK}"
 
 
 def test_building_is_repeatable(corpus) -> None:
-    (one, first), (two, second) = (build(TinyModel(), corpus, 3) for _ in range(2))
+    (one, first), (two, second) = (build(TinyModel(), *corpus, 3) for _ in range(2))
     assert first.get_vocab() == second.get_vocab()
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))

@@ -1,0 +1,151 @@
+"""What several tests share: random conversations in everything that the V4 format can express."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from polymath.chat import MODES, Mode
+
+Case = tuple[list[dict[str, Any]], Mode, dict[str, Any]]
+
+TASKS = ("action", "query", "authority", "domain", "title", "read_url")
+TEXTS = (
+    *(
+        "",
+        "two",
+        "What is 2+2?",
+        " a space on either side ",
+        "line\nline\n\n",
+        "\r\n\ttab",
+        "über",
+        "系统 提示",
+        "🙂👍🏽",
+        "\u2028",
+    ),
+    *(
+        "<|User|>",
+        "<think >",
+        "< /think>",
+        "｜DSML|",
+        "<tool_calls>",
+        "</tool_result>",
+        "<tool_result>x",
+        "< ｜end▁of▁sentence｜>",
+    ),
+    *(
+        "{{ bos_token }}",
+        "{% endgeneration %}",
+        "{# no #}",
+        "\\n",
+        "'quoted' \"twice\"",
+        "<a&b>",
+        '" string="maybe">',
+        "%r %s",
+    ),
+)
+VALUES: tuple[Any, ...] = (
+    *(*TEXTS, 0, -1, 3.5, 1e-7, 10**20, True, False, None, [], {}, "7", "true", "null"),
+    *([1, "é", None], {"a": [True, {"ü": "<b>"}], "": 2}, {"k": "🙂"}),
+)
+
+
+class Writer:
+    """Writes one conversation after another from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def text(self) -> str:
+        return "".join(self.random.choices(TEXTS, k=self.random.randint(0, 3)))
+
+    def content(self) -> Any:
+        if self.chance(0.7):
+            return self.text()
+        if self.chance(0.3):
+            return None
+        return [{"type": "text", "text": self.text()} for _ in range(self.random.randint(0, 3))]
+
+    def tools(self) -> list[dict[str, Any]]:
+        schema = {"name": "f", "description": self.text(), "parameters": {"type": "object", "properties": {"é": {}}}}
+        return [schema if self.chance(0.3) else {"type": "function", "function": schema} for _ in range(2)]
+
+    def case(self) -> Case:
+        messages = [message for _ in range(self.random.randint(1, 5)) for message in self.turn()]
+        options: dict[str, Any] = {"add_generation_prompt": self.chance(0.6), "drop_thinking": self.chance(0.7)}
+        first = next((message for message in messages if message["role"] == "system"), {})
+        if self.chance(0.25) and not first.get("tools"):
+            options["tools"] = self.tools()
+        return messages, self.random.choice(MODES), options
+
+    def turn(self) -> list[dict[str, Any]]:
+        rare, usual = (self.system, self.developer, self.reminder), (self.user, self.answer, self.called)
+        messages = self.random.choice((*rare, *usual, *usual))()
+        for message in messages:
+            if self.chance(0.08):
+                message["task"] = self.random.choice(TASKS)
+        return messages
+
+    def system(self, role: str = "system") -> list[dict[str, Any]]:
+        message: dict[str, Any] = {"role": role, "content": self.content()}
+        if self.chance(0.25):
+            message["tools"] = self.tools()
+        if self.chance(0.2):
+            message["response_format"] = {"type": "object", "title": self.text()}
+        return [message]
+
+    def developer(self) -> list[dict[str, Any]]:
+        (message,) = self.system("developer")
+        return [message | {"content": "d" + self.text()}]
+
+    def user(self) -> list[dict[str, Any]]:
+        return [{"role": "user", "content": self.content()}]
+
+    def reminder(self) -> list[dict[str, Any]]:
+        return [{"role": "latest_reminder", "content": self.content()}]
+
+    def answer(self) -> list[dict[str, Any]]:
+        message: dict[str, Any] = {"role": "assistant", "content": self.content()}
+        for key in ("reasoning", "reasoning_content"):
+            if self.chance(0.4):
+                message[key] = self.content()
+        if self.chance(0.15):  # ends in ASCII: transformers leaves out all but the first byte of a last character
+            message |= {"wo_eos": True, "content": self.text() + "."}
+        return [message]
+
+    def called(self) -> list[dict[str, Any]]:
+        """Calls, and results in any order: some missing, some unknown, some without an id, with texts between them."""
+        (answer,) = self.answer()
+        ids = [f"c{index}" for index in range(self.random.randint(1, 4))]
+        answer["tool_calls"] = [self.call(call_id) for call_id in ids]
+        known = self.random.sample([*ids, "unknown", "", ids[0]], k=self.random.randint(0, len(ids) + 2))
+        results = [{"role": "tool", "content": self.content(), "tool_call_id": call_id} for call_id in known]
+        between = self.answer() if self.chance(0.15) else []
+        return [answer, *between, *(self.user()[0] if self.chance(0.15) else result for result in results)]
+
+    def call(self, call_id: str) -> dict[str, Any]:
+        names = [text for text in TEXTS if 'string="' not in text]
+        count = self.random.randint(0, 3)
+        arguments = dict(zip(self.random.sample(names, count), self.random.choices(VALUES, k=count), strict=True))
+        function: dict[str, Any] = {"name": "f" + self.text(), "arguments": arguments}
+        call = {"type": "function", "function": function}
+        (call if self.chance(0.8) else function)["id"] = self.random.choice([call_id, call_id, "", "c0"])
+        return call
+
+
+@pytest.fixture(scope="session")
+def conversations() -> Callable[[int, int], list[Case]]:
+    """`conversations(count, seed)`: messages, think mode, and the keyword arguments of `polymath.chat.render`.
+
+    The arguments of calls are mappings, which both `render` and a chat template take.
+    """
+
+    def make(count: int, seed: int) -> list[Case]:
+        writer = Writer(seed)
+        return [writer.case() for _ in range(count)]
+
+    return make

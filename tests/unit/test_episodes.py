@@ -1,0 +1,113 @@
+"""Episodes of several turns: what is executed, what is masked, and whose budget it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from polymath.chat import Mode, V4Format
+from polymath.chat.dsml import V4, Call, render_calls
+from polymath.chat.tokens import EOS
+from polymath.data import Row, _row, check_budgets, demonstration_dataset
+from polymath.domains import Domain, training_tasks
+from polymath.domains.agent import AgentDomain
+from polymath.domains.arithmetic import MathDomain
+from polymath.domains.task import Task
+from polymath.episodes import MAX_TURNS, Episode, play
+from polymath.stage import ModeConfig
+from polymath.tiny import build_tokenizer
+
+STATE = {"book": {"Ada": "12"}, "events": [], "files": {}}
+DESK = json.dumps({"kind": "desk", "tools": ["look_up", "calculate"], "state": STATE})
+LOOK_UP = render_calls([Call("look_up", {"name": "Ada"})], V4)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(["look up the entry of Ada"], 400)
+
+
+def run(tokenizer, written: list[list[str]], budgets: list[int], thinks: list[Mode]) -> tuple[list[Episode], list[list[int]]]:
+    """Play episodes whose model writes the given turns, as a sampler that stops at a budget would."""
+    given = zip(thinks, budgets, strict=True)
+    episodes = [Episode([7 + index], think, budget, DESK) for index, (think, budget) in enumerate(given)]
+    asked: list[list[int]] = []
+
+    def sample(prompts: list[list[int]], limits: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+        asked.append(limits)
+        ids = []
+        for prompt, limit in zip(prompts, limits, strict=True):
+            episode = next(episode for episode in episodes if episode.prompt_ids + episode.ids == prompt)
+            turns = written[episodes.index(episode)]
+            text = turns[min(len(episode.turns), len(turns) - 1)]
+            ids.append(tokenizer.encode(text, add_special_tokens=False)[:limit])
+        return ids, [[-1.0] * len(own) for own in ids]
+
+    assert play(episodes, sample, tokenizer, V4Format())
+    return episodes, asked
+
+
+def test_a_call_is_answered_and_the_thinking_goes_on(tokenizer) -> None:
+    turns = [f"ask</think>{LOOK_UP}{EOS}", f"so 12</think>12{EOS}"]
+    (episode,), _ = run(tokenizer, [turns], [500], ["high"])
+    assert episode.turns == turns
+    text = tokenizer.decode(episode.ids)
+    answered = "<\uff5cUser\uff5c><tool_result>12</tool_result><\uff5cAssistant\uff5c><think>"
+    assert text == turns[0] + answered + turns[1]
+    theirs = [token for token, own in zip(episode.ids, episode.mask, strict=True) if not own]
+    assert tokenizer.decode(theirs) == answered
+    assert [bool(logprob) for logprob in episode.logprobs] == [bool(own) for own in episode.mask]
+
+
+def test_each_sample_has_its_mode_and_its_budget(tokenizer) -> None:
+    turns = [[f"{LOOK_UP}{EOS}", f"12{EOS}"], [f"ask</think>{LOOK_UP}{EOS}", f"so</think>12{EOS}"], [f"hm</think>12{EOS}"]]
+    lengths = [[len(tokenizer.encode(text, add_special_tokens=False)) for text in own] for own in turns]
+    budgets = [sum(lengths[0]), 300, 3]
+    (quick, thinking, cut), asked = run(tokenizer, turns, budgets, ["non_think", "high", "max"])
+    assert asked == [budgets, [lengths[0][1], 300 - lengths[1][0]]]  # results of tools are not counted
+    assert quick.turns == turns[0] and tokenizer.decode(quick.ids).count("</think>") == 1  # the header's, not the model's
+    assert thinking.turns == turns[1]
+    assert sum(cut.mask) == len(cut.ids) == 3
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [f"12{EOS}", LOOK_UP, f"see{LOOK_UP}x{EOS}", LOOK_UP.replace("string", "strong") + EOS, f"{LOOK_UP[:-3]}{EOS}", ""],
+)
+def test_what_is_not_a_whole_turn_of_calls_ends_the_episode(tokenizer, turn: str) -> None:
+    (episode,), asked = run(tokenizer, [[turn]], [200], ["non_think"])
+    assert len(asked) == 1 and episode.turns == [turn] and all(episode.mask)
+
+
+def test_a_model_that_calls_for_ever_is_stopped(tokenizer) -> None:
+    (episode,), asked = run(tokenizer, [[f"{LOOK_UP}{EOS}"]], [10_000], ["non_think"])
+    assert len(episode.turns) == len(asked) == MAX_TURNS and episode.mask[-1] == 1
+
+
+def rows_of(domain: Domain, think: Mode, budget: int = 10_000) -> list[tuple[Task, Row]]:
+    mode = ModeConfig(think=think, max_completion_length=budget)
+    return [(task, _row("d", domain.reward, task, think, mode, V4Format())) for task in training_tasks(domain, 60, 0)]
+
+
+@pytest.mark.parametrize("think", ["non_think", "high", "max"])
+@pytest.mark.parametrize("domain", [AgentDomain(), MathDomain()], ids=lambda domain: domain.kind)
+def test_what_is_trained_is_what_the_model_writes(tokenizer, domain: Domain, think: Mode) -> None:
+    pairs = rows_of(domain, think)
+    for (task, row), example in zip(pairs, demonstration_dataset([row for _, row in pairs], tokenizer), strict=True):
+        ids, mask = example["input_ids"], example["completion_mask"]
+        assert tokenizer.decode(ids) == row.prompt + "".join(segment.text for segment in row.completion)
+        trained = tokenizer.decode([token for token, own in zip(ids, mask, strict=True) if own])
+        rest = tokenizer.decode([token for token, own in zip(ids, mask, strict=True) if not own])
+        answers = [message for message in task.demonstration if message["role"] == "assistant"]
+        assert trained.count(EOS) == len(answers) and rest.count(EOS) == 0
+        assert trained.count("</think>") == (0 if think == "non_think" else len(answers))
+        assert "<tool_result>" not in trained
+        for message in task.demonstration:
+            if message["role"] == "tool":
+                assert f"<tool_result>{message['content']}</tool_result>" in rest
+
+
+def test_a_demonstration_over_the_budget_is_refused(tokenizer, tmp_path: Path) -> None:
+    rows = [row for _, row in rows_of(MathDomain(), "high", budget=5)]
+    with pytest.raises(ValueError, match=r"modes.high.max_completion_length is 5, and a demonstration of the domain 'd'"):
+        check_budgets(rows, tokenizer)
