@@ -51,17 +51,23 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
     torch.manual_seed(zlib.crc32(f"{job.seed}/{name}".encode()))  # the same whichever model is scored first
     scores, samples = [], []
     for domain in config.domains:
-        for mode, settings in job.modes.items():
-            rows = held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
-            episodes = _play(rows, model, tokenizer, form, config)
+        rows = [
+            row
+            for mode, settings in job.modes.items()
+            for row in held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
+        ]
+        episodes = _play(rows, model, tokenizer, form, config)
+        checks = _check(rows, episodes, form, job.extra)
+        for mode in job.modes:
+            own = [index for index, row in enumerate(rows) if row.mode == mode]
+            lengths = [sum(episodes[index].mask) for index in own]
             cell = {"model": name, "domain": domain, "mode": mode}
-            checks = _check(rows, episodes, form, job.extra)
-            scores.append(cell | summarise(checks, [sum(episode.mask) for episode in episodes]))
-            samples += [
-                {"domain": domain, "mode": mode, "prompt": row.prompt, "completion": decode(tokenizer, episode.ids)}
-                | {"reward": value, "keeps_format": kept}
-                for row, episode, (value, kept) in zip(rows, episodes, checks, strict=True)
-            ]
+            scores.append(cell | summarise([checks[index] for index in own], lengths))
+        samples += [
+            {"domain": domain, "mode": row.mode, "prompt": row.prompt, "completion": decode(tokenizer, episode.ids)}
+            | {"reward": value, "keeps_format": kept}
+            for row, episode, (value, kept) in zip(rows, episodes, checks, strict=True)
+        ]
     return scores, samples
 
 
@@ -94,7 +100,7 @@ def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> d
 
 
 def _play(rows: Sequence[Row], model: Any, tokenizer: Any, form: Format, config: EvalConfig) -> list[Episode]:
-    """One episode a row."""
+    """One episode a row; a batch holds every mode."""
     prompts = tokenizer([row.prompt for row in rows], add_special_tokens=False)["input_ids"]
     episodes = [Episode(ids, row.think, row.budget, row.environment) for ids, row in zip(prompts, rows, strict=True)]
     for start in range(0, len(rows), config.batch_size):

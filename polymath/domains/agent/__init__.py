@@ -2,7 +2,7 @@
 
 import json
 import random
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,24 @@ from polymath.domains.task import Message, Task, call, question, reply
 from polymath.strict import StrictModel
 
 DONE = "Done."
+Request = Literal[
+    "calculate",
+    "convert",
+    "look_up",
+    "read_file",
+    "save",
+    "write_file",
+    "add_event",
+    "copy_entry",
+    "save_file",
+    "scale_entry",
+    "move_event",
+    "add_entries",
+    "copy_twice",
+    "swap_entries",
+    "write_sum",
+]
+REQUESTS: tuple[Request, ...] = get_args(Request)
 
 
 class AgentDomain(StrictModel):
@@ -25,6 +43,9 @@ class AgentDomain(StrictModel):
     max_number: int = Field(default=99, ge=20, description="Largest number in a request; the smallest is 10.")
     num_tools: int = Field(
         default=6, ge=1, le=len(KNOWN_TOOLS), description="Tools on offer, those that a request needs among them."
+    )
+    requests: tuple[Request, ...] = Field(
+        default=REQUESTS, min_length=1, description="Kinds of requests to draw from; held-out tools have their own."
     )
     tools: Literal["known", "held_out"] = Field(
         default="known", description="`held_out`: requests that need a tool which no training ever shows."
@@ -40,13 +61,15 @@ class AgentDomain(StrictModel):
         if self.min_calls > self.max_calls:
             raise ValueError(f"min_calls {self.min_calls} is above max_calls {self.max_calls}")
         if not self._plans():
-            raise ValueError(f"no request with held-out tools takes {self.min_calls} calls or more; lower min_calls")
+            raise ValueError(f"none of the requests takes {self.min_calls} to {self.max_calls} calls")
         return self
 
     def _plans(self) -> list[Any]:
-        plans = PLANS if self.tools == "known" else HELD_OUT_PLANS
-        counts = [calls for calls in plans if self.min_calls <= calls <= self.max_calls]
-        return [plans[calls] for calls in counts]
+        if self.tools == "held_out":
+            by_calls = HELD_OUT_PLANS
+        else:
+            by_calls = {n: [p for p in plans if p.__name__ in self.requests] for n, plans in PLANS.items()}
+        return [plans for n, plans in by_calls.items() if plans and self.min_calls <= n <= self.max_calls]
 
     def draw(self, rng: random.Random) -> Task:
         """One request on a desk of its own; every number of calls is as likely as another."""
