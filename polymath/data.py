@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Row:
     """A task in one think mode, as text.
 
-    `prompt` ends where the model begins to write. `completion` is the demonstration: what the model writes to the end of
-    its last turn, and between that what tools answer. `think` is how the mode is rendered, `budget` the most tokens that
-    the model may write. `environment` executes its calls. `answer` is what the reward named `reward` verifies.
+    `prompt` ends where the model begins to write. `completion` is the demonstration: what the model writes to the end
+    of its last turn, and between that what tools answer. `think` is how the mode is rendered, `budget` the most tokens
+    that the model may write. `environment` executes its calls. `answer` is what the reward named `reward` verifies.
     """
 
     prompt: str
@@ -87,9 +87,7 @@ def prompt_dataset(rows: Sequence[Row]) -> "Dataset":
     """Rows as the on-policy trainers read them; every column reaches the rewards and the loss."""
     from datasets import Dataset
 
-    return Dataset.from_list(
-        [{key: value for key, value in vars(row).items() if key != "completion"} for row in rows]
-    )
+    return Dataset.from_list([{key: value for key, value in vars(row).items() if key != "completion"} for row in rows])
 
 
 def demonstration_dataset(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":

@@ -87,7 +87,7 @@ def _check(
 
 
 def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> dict[str, float]:
-    """Accuracy with its standard error (of a mean of 0s and 1s), share in the right format, tokens that were written."""
+    """Accuracy with its standard error (of a mean of 0s and 1s), share in the right format, tokens written."""
     n = len(checks)
     accuracy = sum(value for value, _ in checks) / n
     return {

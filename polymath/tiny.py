@@ -47,8 +47,8 @@ def _id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:
 def build_tokenizer(corpus: list[str], vocab_size: int, phrases: Sequence[str] = ()) -> "PreTrainedTokenizerBase":
     """Byte-level BPE with the V4 tokens; any text can be encoded, and decodes to itself.
 
-    The format's fixed paragraphs and each of `phrases` (tags, the schemas of tools) are one token: a model this small would
-    spend its prompts on them. Merges are learned from `corpus` between them.
+    The format's fixed paragraphs and each of `phrases` (tags, the schemas of tools) are one token: a model this small
+    would spend its prompts on them. Merges are learned from `corpus` between them.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -68,7 +68,11 @@ def build_tokenizer(corpus: list[str], vocab_size: int, phrases: Sequence[str] =
     tokenizer.train_from_iterator(_between(corpus, (*tokens.SPECIAL_TOKENS, *whole)), trainer)
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in whole])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=tokens.BOS, eos_token=tokens.EOS, pad_token=tokens.PAD, padding_side="left"
+        tokenizer_object=tokenizer,
+        bos_token=tokens.BOS,
+        eos_token=tokens.EOS,
+        pad_token=tokens.PAD,
+        padding_side="left",
     )
     install(fast)
     return fast

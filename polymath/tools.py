@@ -19,7 +19,7 @@ def tool_schema(function: Tool) -> dict[str, Any]:
 
     Raises transformers' `DocstringParsingException` or `TypeHintParsingException` where one is missing.
     """
-    from transformers.utils import get_json_schema
+    from transformers.utils.chat_template_utils import get_json_schema
 
     plain = getattr(function, "__func__", function)  # of a method, whatever object it is bound to
     if plain not in _schemas:

@@ -106,12 +106,12 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def fit_fused_head(model: Any) -> None:
-    """Let TRL's fused head read a head whose new rows an adapter trains: it asks for a bias, and PEFT's layer has none."""
+    """Let TRL's fused head read a head whose new rows an adapter trains: it asks for a bias, which PEFT's has not."""
     from peft.utils.other import TrainableTokensWrapper
 
     for module in model.modules():
         if isinstance(module, TrainableTokensWrapper) and not hasattr(module, "bias"):
-            module.bias = None
+            setattr(module, "bias", None)  # noqa: B010
 
 
 def new_tokens(model: Any) -> list[int]:

@@ -1,7 +1,7 @@
 """Rewards: what an episode is worth, from what the model wrote alone; no torch.
 
-A verifier takes the model's turns, parsed, and the answer that their task stores, and gives 1.0 or 0.0. A turn that does
-not keep to the format of its think mode makes the episode worth nothing: it cannot be read.
+A verifier takes the model's turns, parsed, and the answer that their task stores, and gives 1.0 or 0.0. A turn that
+does not keep to the format of its think mode makes the episode worth nothing: it cannot be read.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -44,9 +44,10 @@ def length_reward(
     """The length penalty of each row's think mode."""
 
     def length(turns: list[list[str]], mode: list[str], think: list[Mode], **_: Any) -> list[float | None]:
+        reasoning = [count_reasoning(tokenizer, *row) for row in zip(turns, think, strict=True)]
         return [
-            length_penalty(count_reasoning(tokenizer, *row), modes[own].length_penalty, length_norm, maximum)
-            for *row, own in zip(turns, think, mode, strict=True)
+            length_penalty(tokens, modes[own].length_penalty, length_norm, maximum)
+            for tokens, own in zip(reasoning, mode, strict=True)
         ]
 
     return length

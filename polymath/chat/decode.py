@@ -5,8 +5,8 @@
     invoke     := '<DSML invoke name="NAME">\\n' (parameter "\\n")* "</DSML invoke>"
     parameter  := '<DSML parameter name="KEY" string="true|false">' VALUE "</DSML parameter>"
 
-There is one reader. What it finds wrong is a fault: `strict` raises the first that the official parser refuses, tolerant
-reading collects all of them and goes on with what can be read. It passes over the text once.
+There is one reader. What it finds wrong is a fault: strict reading raises the first that the official parser refuses,
+tolerant reading collects all of them and goes on with what can be read. It passes over the text once.
 """
 
 import json
@@ -48,8 +48,8 @@ def parse(text: str, mode: Mode, *, strict: bool = True, eos_token: str = EOS) -
     The result is `{"role", "content", "reasoning", "tool_calls"}` as OpenAI has them, `arguments` being a JSON text.
     Strict reading accepts what the official parser accepts, with its leniences, and V4.1's tags as well; it raises
     `ParseError`, which says where. Tolerant reading raises nothing and adds `faults`, a list of `Fault`: empty for a
-    completion that keeps to the format in everything, also where the official parser would look away (arguments that are
-    no JSON, a block that is cut off, tokens of the format in the text, an end that is missing after calls).
+    completion that keeps to the format in everything, also where the official parser would look away (arguments that
+    are no JSON, a block that is cut off, tokens of the format in the text, an end that is missing after calls).
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
@@ -113,7 +113,9 @@ class _Reader:
     def check_tokens(self, text: str, start: int, what: str) -> None:
         for found in _any_of((*ALL_TOKENS, self.eos)).finditer(text):
             lenient = found.group() not in (*REFUSED_IN_TEXT, self.eos) or what == "call"
-            self.fault(f"the {what} holds {found.group()}, a token of the format", start + found.start(), lenient=lenient)
+            self.fault(
+                f"the {what} holds {found.group()}, a token of the format", start + found.start(), lenient=lenient
+            )
 
     def calls(self, dialect: Dialect) -> list[dict[str, Any]]:
         """The calls of a block whose `<DSML tool_calls` has just been read."""
@@ -165,7 +167,7 @@ class _Reader:
         body = body.removesuffix("\n") if body.endswith("<\n") else body
         kind = TYPE.search(body, len(' name="'))
         if not body.startswith(' name="') or kind is None or not body.endswith("<"):
-            self.fault("a parameter is ' name=\"...\" string=\"true|false\">', its value, and the closing tag", start)
+            self.fault('a parameter is \' name="..." string="true|false">\', its value, and the closing tag', start)
             return
         key, value = body[len(' name="') : kind.start()], body[kind.end() : -1]
         if stop is None:
@@ -181,7 +183,7 @@ class _Reader:
         try:
             json.loads(value, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            self.fault(f"a value marked string=\"false\" is no JSON ({error})", at, lenient=True)
+            self.fault(f'a value marked string="false" is no JSON ({error})', at, lenient=True)
             return value if self.strict else _json(value)
         return value
 

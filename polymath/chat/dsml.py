@@ -57,4 +57,6 @@ def _render_parameter(key: str, value: Any, dialect: Dialect) -> str:
     """Strings are raw, every other value is JSON."""
     is_string = isinstance(value, str)
     text = value if is_string else json.dumps(value, ensure_ascii=False)
-    return f'<{DSML}{dialect.parameter} name="{key}" string="{str(is_string).lower()}">{text}</{DSML}{dialect.parameter}>'
+    return (
+        f'<{DSML}{dialect.parameter} name="{key}" string="{str(is_string).lower()}">{text}</{DSML}{dialect.parameter}>'
+    )

@@ -69,7 +69,9 @@ class Turn:
 
     def given(self) -> str:
         """What a turn that the model does not write tells it."""
-        parts = (part.text if part.call_id is None else f"<tool_result>{part.text}</tool_result>" for part in self.parts)
+        parts = (
+            part.text if part.call_id is None else f"<tool_result>{part.text}</tool_result>" for part in self.parts
+        )
         return "\n\n".join(parts) if self.role == "user" else self.text
 
 
@@ -189,7 +191,7 @@ def _sorted_results(turns: Sequence[Turn]) -> list[Turn]:
         if turn.calls:
             order = {call_id: index for index, call_id in enumerate(turn.call_ids) if call_id}
         results = [part for part in turn.parts if part.call_id is not None]
-        in_order = iter(sorted(results, key=lambda part: order.get(part.call_id, 0)))
+        in_order = iter(sorted(results, key=lambda part: order.get(part.call_id or "", 0)))
         out.append(replace(turn, parts=tuple(part if part.call_id is None else next(in_order) for part in turn.parts)))
     return out
 
@@ -198,22 +200,23 @@ def _with_tools(messages: Sequence[Message], tools: Sequence[Message] | None) ->
     """The conversation with `tools` on its first system message."""
     if not tools:
         return list(messages)
-    out = [dict(message) for message in messages]
-    system = next((message for message in out if message.get("role") == "system"), None)
-    if system is None:
-        system = {"role": "system", "content": ""}
-        out.insert(0, system)
+    out: list[dict[str, Any]] = [dict(message) for message in messages]
+    if not any(message.get("role") == "system" for message in out):
+        out.insert(0, {"role": "system", "content": ""})
+    system = next(message for message in out if message.get("role") == "system")
     if system.get("tools"):
         raise ValueError("tools are given twice, as an argument and on the system message: give them once")
     system["tools"] = tools
-    return out
+    return [*out]
 
 
 def _read(index: int, message: Message) -> Turn:
     """One message, checked."""
     role, where = message.get("role"), f"messages[{index}]"
     if message.get("tools") and role not in ("system", "developer"):
-        raise ValueError(f"{where}.tools: tools belong on a system or developer message, and this one's role is {role!r}")
+        raise ValueError(
+            f"{where}.tools: tools belong on a system or developer message, and this one's role is {role!r}"
+        )
     task = message.get("task")
     if task is not None and task not in TASKS:
         raise ValueError(f"{where}.task is {task!r}; choose one of {', '.join(TASKS)}")
@@ -305,6 +308,7 @@ def _text(content: Any, where: str) -> str:
 def _check(text: str, where: str) -> str:
     if token := first_token(text):
         raise ValueError(
-            f"{where} holds {token}, a token of the format, which has no way to escape it: remove it or write it otherwise"
+            f"{where} holds {token}, a token of the format, "
+            "which has no way to escape it: remove it or write it otherwise"
         )
     return text

@@ -50,9 +50,7 @@ Otherwise, output directly after {END_THINK} with tool calls or final response.
 ### Available Tool Schemas
 
 """
-TOOLS_AFTER = (
-    "\n\nYou MUST strictly follow the above defined tool name and parameter schemas to invoke tool calls.\n"
-)
+TOOLS_AFTER = "\n\nYou MUST strictly follow the above defined tool name and parameter schemas to invoke tool calls.\n"
 RESPONSE_FORMAT = "\n\n## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n"
 
 

@@ -88,9 +88,7 @@ def _rows(category: Category, folder: str = "") -> list[dict[str, Any]]:
     try:
         package = importlib.resources.files("bfcl_eval")  # imports the top package alone, which is empty
     except ImportError as error:
-        raise ImportError(
-            "the domain 'bfcl' needs its data: make bfcl, or pip install --no-deps bfcl-eval"
-        ) from error
+        raise ImportError("the domain 'bfcl' needs its data: make bfcl, or pip install --no-deps bfcl-eval") from error
     path = package.joinpath("data", folder, f"BFCL_v4_{category}.json")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 

@@ -62,7 +62,9 @@ def start(folder: str, arguments: list[str]) -> subprocess.Popen[bytes]:
     raise TimeoutError("the server does not answer")
 
 
-def ask(client: Any, question: str, *, thinking: bool, tools: list[dict[str, Any]] | None = None, **options: Any) -> Any:
+def ask(
+    client: Any, question: str, *, thinking: bool, tools: list[dict[str, Any]] | None = None, **options: Any
+) -> Any:
     """One request; what the client gives back."""
     answer = client.chat.completions.create(
         model="model",
@@ -82,7 +84,12 @@ def ask(client: Any, question: str, *, thinking: bool, tools: list[dict[str, Any
 
 def check(client: Any) -> None:
     """Tools and none, in every mode."""
-    for options in ({"thinking": True}, {"thinking": True, "reasoning_effort": "max"}, {"thinking": False}):
+    modes: list[dict[str, Any]] = [
+        {"thinking": True},
+        {"thinking": True, "reasoning_effort": "max"},
+        {"thinking": False},
+    ]
+    for options in modes:
         reasoning, calls, _ = ask(client, "What is 12 plus 30?", tools=TOOLS, **options)
         assert bool(reasoning) == options["thinking"], reasoning
         assert calls and calls[0]["name"] == "calculate", calls
@@ -92,7 +99,7 @@ def check(client: Any) -> None:
 
 
 def main() -> None:
-    from openai import OpenAI
+    from openai import OpenAI  # type: ignore[import-not-found]
 
     server = start(sys.argv[1], sys.argv[2:])
     try:

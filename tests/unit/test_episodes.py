@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,9 @@ def tokenizer():
     return build_tokenizer(["look up the entry of Ada"], 400)
 
 
-def run(tokenizer, written: list[list[str]], budgets: list[int], thinks: list[Mode]) -> tuple[list[Episode], list[list[int]]]:
+def run(
+    tokenizer, written: list[list[str]], budgets: list[int], thinks: list[Mode]
+) -> tuple[list[Episode], list[list[int]]]:
     """Play episodes whose model writes the given turns, as a sampler that stops at a budget would."""
     given = zip(thinks, budgets, strict=True)
     episodes = [Episode([7 + index], think, budget, DESK) for index, (think, budget) in enumerate(given)]
@@ -60,12 +63,18 @@ def test_a_call_is_answered_and_the_thinking_goes_on(tokenizer) -> None:
 
 
 def test_each_sample_has_its_mode_and_its_budget(tokenizer) -> None:
-    turns = [[f"{LOOK_UP}{EOS}", f"12{EOS}"], [f"ask</think>{LOOK_UP}{EOS}", f"so</think>12{EOS}"], [f"hm</think>12{EOS}"]]
+    turns = [
+        [f"{LOOK_UP}{EOS}", f"12{EOS}"],
+        [f"ask</think>{LOOK_UP}{EOS}", f"so</think>12{EOS}"],
+        [f"hm</think>12{EOS}"],
+    ]
     lengths = [[len(tokenizer.encode(text, add_special_tokens=False)) for text in own] for own in turns]
     budgets = [sum(lengths[0]), 300, 3]
     (quick, thinking, cut), asked = run(tokenizer, turns, budgets, ["non_think", "high", "max"])
     assert asked == [budgets, [lengths[0][1], 300 - lengths[1][0]]]  # results of tools are not counted
-    assert quick.turns == turns[0] and tokenizer.decode(quick.ids).count("</think>") == 1  # the header's, not the model's
+    assert (
+        quick.turns == turns[0] and tokenizer.decode(quick.ids).count("</think>") == 1
+    )  # the header's, not the model's
     assert thinking.turns == turns[1]
     assert sum(cut.mask) == len(cut.ids) == 3
 
@@ -93,7 +102,8 @@ def rows_of(domain: Domain, think: Mode, budget: int = 10_000) -> list[tuple[Tas
 @pytest.mark.parametrize("domain", [AgentDomain(), MathDomain()], ids=lambda domain: domain.kind)
 def test_what_is_trained_is_what_the_model_writes(tokenizer, domain: Domain, think: Mode) -> None:
     pairs = rows_of(domain, think)
-    for (task, row), example in zip(pairs, demonstration_dataset([row for _, row in pairs], tokenizer), strict=True):
+    examples: list[Any] = list(demonstration_dataset([row for _, row in pairs], tokenizer))
+    for (task, row), example in zip(pairs, examples, strict=True):
         ids, mask = example["input_ids"], example["completion_mask"]
         assert tokenizer.decode(ids) == row.prompt + "".join(segment.text for segment in row.completion)
         trained = tokenizer.decode([token for token, own in zip(ids, mask, strict=True) if own])
@@ -109,5 +119,7 @@ def test_what_is_trained_is_what_the_model_writes(tokenizer, domain: Domain, thi
 
 def test_a_demonstration_over_the_budget_is_refused(tokenizer, tmp_path: Path) -> None:
     rows = [row for _, row in rows_of(MathDomain(), "high", budget=5)]
-    with pytest.raises(ValueError, match=r"modes.high.max_completion_length is 5, and a demonstration of the domain 'd'"):
+    with pytest.raises(
+        ValueError, match=r"modes.high.max_completion_length is 5, and a demonstration of the domain 'd'"
+    ):
         check_budgets(rows, tokenizer)

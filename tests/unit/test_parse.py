@@ -80,7 +80,9 @@ def test_special_tokens_are_refused_and_never_misread(before: str, token: str, a
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from([*PIECES, *ALL_TOKENS, BLOCK, BLOCK[:50], BLOCK[60:]]) | st.text(max_size=4)).map("".join))
+@given(
+    st.lists(st.sampled_from([*PIECES, *ALL_TOKENS, BLOCK, BLOCK[:50], BLOCK[60:]]) | st.text(max_size=4)).map("".join)
+)
 def test_strict_refuses_nothing_that_tolerant_finds_whole(text: str) -> None:
     for mode in MODES:
         tolerant = parse(text, mode, strict=False)
@@ -94,13 +96,20 @@ def mutated(text: str, rng: random.Random) -> str:
     pieces = ["</think>", THINK, EOS, BLOCK, f"<{DSML}invoke", f"</{DSML}parameter>", '"', "\n", ">", "\x00", "[" * 50]
     for _ in range(rng.randrange(1, 6)):
         at, end = sorted(rng.randrange(len(text) + 1) for _ in range(2))
-        text = rng.choice([text[:at] + text[end:], text[:at] + rng.choice(pieces) + text[at:], text[:at] + text[end:] * 2])
+        text = rng.choice(
+            [text[:at] + text[end:], text[:at] + rng.choice(pieces) + text[at:], text[:at] + text[end:] * 2]
+        )
     return text[:2000]
 
 
 def test_tolerant_reading_of_mutated_completions_raises_nothing() -> None:
     rng = random.Random(0)
-    whole = [f"why</think>two{BLOCK}{EOS}", f"why</think>4{EOS}", f"{BLOCK}{EOS}", f"x{render_calls([CALL] * 3, V41)}{EOS}"]
+    whole = [
+        f"why</think>two{BLOCK}{EOS}",
+        f"why</think>4{EOS}",
+        f"{BLOCK}{EOS}",
+        f"x{render_calls([CALL] * 3, V41)}{EOS}",
+    ]
     faulty = 0
     for _ in range(100_000):
         read = parse(mutated(rng.choice(whole), rng), rng.choice(MODES), strict=False)

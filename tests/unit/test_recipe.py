@@ -17,7 +17,7 @@ MINIATURE = ROOT / "recipes/miniature.yaml"
 
 def test_every_shipped_recipe_loads() -> None:
     paths = sorted((ROOT / "recipes").rglob("*.yaml"))
-    assert len(paths) == 2
+    assert len(paths) == 3
     for path in paths:
         recipe = load_recipe(path, ["model.name=owner/name"] if "smollm2" in str(path) else [])
         assert recipe.order()
@@ -45,7 +45,7 @@ def test_the_schema_file_is_fresh() -> None:
     [
         ("warmup_steps: 20", "warmup_step: 20", "warmup_step:", "defaults.sft.warmup_step: unknown field; did you mean 'warmup_steps'?"),
         ("from: sft-math", "from: sft-mth", "sft-mth", "stages.grpo-math.from: no stage 'sft-mth' has a model; did you mean 'sft-math'?"),
-        ("max_steps: 60", "max_steps: soon", "soon", "stages.sft-agent.max_steps: found 'soon'"),
+        ("max_steps: 20}", "max_steps: soon}", "soon", "stages.sft-agent.max_steps: found 'soon'"),
         ("kind: opd", "kind: odp", "odp", "stages.merged.kind: found 'odp'; did you mean 'opd'?"),
         ("chat: v4", "chat: v5", "v5", "chat: found 'v5'; did you mean 'v4'?"),
         ("init: qwen3", "init: qwen4", "qwen4", "model.init: found 'qwen4'; did you mean 'qwen3'?"),
@@ -57,11 +57,13 @@ def test_the_schema_file_is_fresh() -> None:
         ("kind: opd", "kind: [opd]", "kind: [opd]", "stages.merged.kind: found "),
         ("learning_rate: 5e-4", "learning_rate: .inf", ".inf", "learning_rate: found inf"),
         ("min_operand: 10", "min_operand: 60", "min_operand", "min_operand 60 is above max_operand 59"),
-        ("  high:", "  higher:", "higher", "modes.higher: found 'higher'; did you mean 'high'?"),
+        ("  high:", "  higher:", "higher", "modes.higher.think: is missing"),
+        ("length_penalty: 0.1}", "length_penalty: 0.1, think: loud}", "loud", "modes.high.think: found 'loud'; known are"),
+        ("max_calls: 1", "tools: held_out", "max_steps: 240", "'agent' is for evaluation only"),
         ("from: format, domains: [math]", "from: grpo-math, domains: [math]", "sft-math:", "in a circle: sft-math -> grpo-math -> sft-math"),
-        ("domains: [math], max_steps: 150", "domains: [maths], max_steps: 150", "maths", "no domain 'maths'; did you mean 'math'?"),
+        ("domains: [math], max_steps: 120", "domains: [maths], max_steps: 120", "maths", "no domain 'maths'; did you mean 'math'?"),
         ("length_norm: 48", "num_generations: 7", "grpo-math:", "no multiple of num_generations = 7"),
-        ("max_steps: 60}", "max_steps: 60, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
+        ("max_steps: 20}", "max_steps: 20, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
     ],
 )  # fmt: skip
 def test_a_fault_names_line_field_found_and_meant(tmp_path: Path, old: str, new: str, line_of: str, says: str) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from polymath.pipeline import plan
 from polymath.recipe import load_recipe
+from polymath.rollouts import EpochSampler
 from polymath.run_dir import RunDir, StageDir, append_line, keep_lines, read_lines, whole_folder, write_json
-from polymath.training import COMPLETE, EpochSampler, last_checkpoint, metric_names
+from polymath.training import COMPLETE, last_checkpoint, metric_names
 
 MINIATURE = Path(__file__).resolve().parents[2] / "recipes/miniature.yaml"
 

@@ -43,11 +43,14 @@ def test_any_text_comes_back(tokenizer, text: str) -> None:
 def test_the_tokens_of_the_format_are_single(tokenizer) -> None:
     for token in tokens.ALL_TOKENS:
         assert len(tokenizer.encode(token)) == 1
-    visible = tokenizer.decode(tokenizer.encode(f"{tokens.THINK}7{tokens.END_THINK}{tokens.EOS}"), skip_special_tokens=True)
+    visible = tokenizer.decode(
+        tokenizer.encode(f"{tokens.THINK}7{tokens.END_THINK}{tokens.EOS}"), skip_special_tokens=True
+    )
     assert visible == f"{tokens.THINK}7{tokens.END_THINK}"
 
 
 def test_building_is_repeatable(corpus) -> None:
-    (one, first), (two, second) = (build(TinyModel(), *corpus, 3) for _ in range(2))
+    texts, phrases = corpus
+    (one, first), (two, second) = (build(TinyModel(), texts, phrases, 3) for _ in range(2))
     assert first.get_vocab() == second.get_vocab()
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))

@@ -30,7 +30,9 @@ def stranger(fused: bool = False) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     byte_level = decoders.ByteLevel()
-    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Replace("\u2581", " "), byte_level]) if fused else byte_level
+    tokenizer.decoder = (
+        decoders.Sequence([decoders.Fuse(), decoders.Replace("\u2581", " "), byte_level]) if fused else byte_level
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=["<|im_start|>", "<|im_end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -41,8 +43,8 @@ def stranger(fused: bool = False) -> PreTrainedTokenizerFast:
 
 def model_for(rows: int, *, tied: bool) -> Any:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 16}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 16}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2}
     return Qwen3ForCausalLM(Qwen3Config(vocab_size=rows, tie_word_embeddings=tied, **sizes, **heads))
 
 
@@ -61,7 +63,9 @@ def test_new_rows_begin_near_what_they_mean(tied: bool, spare: int, tmp_path: Pa
         weight = table.weight.detach()
         assert torch.equal(weight[:before], was[:before])
         assert torch.allclose(weight[tokenizer.convert_tokens_to_ids(USER)], was[words].mean(0), atol=1e-6)
-        assert torch.allclose(weight[tokenizer.convert_tokens_to_ids(EOS)], was[tokenizer.convert_tokens_to_ids("<|im_end|>")])
+        assert torch.allclose(
+            weight[tokenizer.convert_tokens_to_ids(EOS)], was[tokenizer.convert_tokens_to_ids("<|im_end|>")]
+        )
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path)
@@ -87,7 +91,9 @@ def test_an_adapter_trains_the_new_rows_and_no_old_one(tied: bool, tmp_path: Pat
     model = model_for(len(tokenizer), tied=tied)
     ids = join(model, tokenizer)
     tables = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
-    peft_model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", trainable_token_indices=dict.fromkeys(tables, ids)))
+    peft_model = get_peft_model(
+        model, LoraConfig(r=2, target_modules="all-linear", trainable_token_indices=dict.fromkeys(tables, ids))
+    )
     row = tokenizer.encode(f"{USER}a{THINK}{EOS}", add_special_tokens=False)
     args = SFTConfig(
         output_dir=str(tmp_path), max_steps=40, per_device_train_batch_size=2, learning_rate=0.05, use_cpu=True, bf16=False,

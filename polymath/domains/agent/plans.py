@@ -45,6 +45,7 @@ class Scene:
 
 
 def calculate(scene: Scene) -> Plan:
+    """Calculate with two numbers."""
     a, b = scene.number(), scene.number()
     operation = scene.rng.choice(("plus", "minus", "times"))
     yield scene.say("What is {}?", "Work out {}.").format(f"{a} {operation} {b}")
@@ -53,6 +54,7 @@ def calculate(scene: Scene) -> Plan:
 
 
 def convert(scene: Scene) -> Plan:
+    """Convert to a smaller unit."""
     kind = scene.rng.choice(KINDS)
     larger = scene.rng.randrange(len(kind) - 1)
     unit, to = kind[larger], scene.rng.choice(kind[larger + 1 :])
@@ -63,6 +65,7 @@ def convert(scene: Scene) -> Plan:
 
 
 def look_up(scene: Scene) -> Plan:
+    """Tell an entry of the book."""
     (name,) = scene.people(1)
     yield scene.say("What is the entry of {}?", "Find the entry of {}.").format(name)
     (value,) = yield [("look_up", {"name": name})]
@@ -70,6 +73,7 @@ def look_up(scene: Scene) -> Plan:
 
 
 def read_file(scene: Scene) -> Plan:
+    """Tell what a file holds."""
     file = scene.file()
     yield scene.say("What is in {}?", "Read {}.").format(file)
     (value,) = yield [("read_file", {"name": file})]
@@ -77,18 +81,21 @@ def read_file(scene: Scene) -> Plan:
 
 
 def save(scene: Scene) -> Plan:
+    """Write an entry."""
     name, number = scene.rng.choice(NAMES), scene.number()
     yield scene.say("Save {n} for {name}.", "The entry of {name} is now {n}.").format(name=name, n=number)
     yield [("save", {"name": name, "entry": str(number)})]
 
 
 def write_file(scene: Scene) -> Plan:
+    """Write a file."""
     file, number = scene.rng.choice(FILES), scene.number()
     yield scene.say("Write {n} to {file}.", "Put {n} into {file}.").format(n=number, file=file)
     yield [("write_file", {"name": file, "text": str(number)})]
 
 
 def add_event(scene: Scene) -> Plan:
+    """Book an event."""
     day, hour, title = scene.rng.choice(DAYS), scene.rng.randint(8, 20), scene.rng.choice(TITLES)
     question = scene.say("Book {title} on {day} at {hour}.", "I have {title} on {day} at {hour}.")
     yield question.format(title=title, day=day, hour=hour)
@@ -96,6 +103,7 @@ def add_event(scene: Scene) -> Plan:
 
 
 def copy_entry(scene: Scene) -> Plan:
+    """Write an entry to a file."""
     (name,), file = scene.people(1), scene.rng.choice(FILES)
     yield scene.say("Write the entry of {name} to {file}.", "Copy {name} to {file}.").format(name=name, file=file)
     (value,) = yield [("look_up", {"name": name})]
@@ -103,6 +111,7 @@ def copy_entry(scene: Scene) -> Plan:
 
 
 def save_file(scene: Scene) -> Plan:
+    """Make a file's content an entry."""
     file, name = scene.file(), scene.rng.choice(NAMES)
     yield scene.say("Save what is in {file} for {name}.", "Copy {file} to {name}.").format(file=file, name=name)
     (value,) = yield [("read_file", {"name": file})]
@@ -110,6 +119,7 @@ def save_file(scene: Scene) -> Plan:
 
 
 def scale_entry(scene: Scene) -> Plan:
+    """Tell an entry times a number."""
     (name,), factor = scene.people(1), scene.number()
     yield scene.say("What is the entry of {name} times {n}?", "Take {name} times {n}.").format(name=name, n=factor)
     (value,) = yield [("look_up", {"name": name})]
@@ -118,6 +128,7 @@ def scale_entry(scene: Scene) -> Plan:
 
 
 def move_event(scene: Scene) -> Plan:
+    """Book a day's event on another day."""
     day = scene.rng.choice(scene.state["events"])[0]
     to = scene.rng.choice([other for other in DAYS if other != day])
     yield scene.say("Book what I have on {day} on {to} as well.", "Repeat {day} on {to}.").format(day=day, to=to)
@@ -127,6 +138,7 @@ def move_event(scene: Scene) -> Plan:
 
 
 def copy_twice(scene: Scene) -> Plan:
+    """Write an entry to two files."""
     (name,), files = scene.people(1), scene.rng.sample(FILES, 2)
     yield scene.say("Write the entry of {} to {} and {}.", "Copy {} to {} and {}.").format(name, *files)
     (value,) = yield [("look_up", {"name": name})]
@@ -134,6 +146,7 @@ def copy_twice(scene: Scene) -> Plan:
 
 
 def add_entries(scene: Scene) -> Plan:
+    """Tell the sum of two entries."""
     one, two = scene.people(2)
     yield scene.say("Add the entries of {} and {}.", "What are {} and {} together?").format(one, two)
     a, b = yield [("look_up", {"name": one}), ("look_up", {"name": two})]
@@ -142,6 +155,7 @@ def add_entries(scene: Scene) -> Plan:
 
 
 def swap_entries(scene: Scene) -> Plan:
+    """Exchange two entries."""
     one, two = scene.people(2)
     yield scene.say("Swap the entries of {} and {}.", "Exchange {} and {}.").format(one, two)
     a, b = yield [("look_up", {"name": one}), ("look_up", {"name": two})]
@@ -149,6 +163,7 @@ def swap_entries(scene: Scene) -> Plan:
 
 
 def write_sum(scene: Scene) -> Plan:
+    """Write the sum of two entries to a file."""
     (one, two), file = scene.people(2), scene.rng.choice(FILES)
     yield scene.say("Write {} plus {} to {}.", "Add {} and {} and put it into {}.").format(one, two, file)
     a, b = yield [("look_up", {"name": one}), ("look_up", {"name": two})]
@@ -157,18 +172,21 @@ def write_sum(scene: Scene) -> Plan:
 
 
 def delete(scene: Scene) -> Plan:
+    """Delete an entry."""
     (name,) = scene.people(1)
     yield scene.say("Delete the entry of {}.", "Remove {}.").format(name)
     yield [("delete", {"name": name})]
 
 
 def cancel_event(scene: Scene) -> Plan:
+    """Cancel an event."""
     day, hour, _ = scene.rng.choice(scene.state["events"])
     yield scene.say("Cancel {day} at {hour}.", "Drop what I have on {day} at {hour}.").format(day=day, hour=hour)
     yield [("cancel_event", {"day": day, "hour": hour})]
 
 
 def append_entry(scene: Scene) -> Plan:
+    """Add an entry to a file."""
     (name,), file = scene.people(1), scene.file()
     yield scene.say("Add the entry of {name} to {file}.", "Append {name} to {file}.").format(name=name, file=file)
     (value,) = yield [("look_up", {"name": name})]
