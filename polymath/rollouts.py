@@ -96,6 +96,7 @@ class RolloutMixin:
         metrics = cast(Any, self)._metrics["train"]
         for row, episode in zip(self._rows, episodes, strict=True):
             row["turns"] = episode.turns
+        metrics["length/mean"].append(sum(sum(episode.mask) for episode in episodes) / len(episodes))
         for mode in sorted({row["mode"] for row in self._rows}):
             own = [e for e, row in zip(episodes, self._rows, strict=True) if row["mode"] == mode]
             metrics[f"length/{mode}"].append(sum(sum(e.mask) for e in own) / len(own))

@@ -19,9 +19,9 @@ TEXTS = (
         " a space on either side ",
         "line\nline\n\n",
         "\r\n\ttab",
-        "über",
-        "系统 提示",
-        "🙂👍🏽",
+        "\u00fcber",
+        "\u7cfb\u7edf \u63d0\u793a",
+        "\U0001f642\U0001f44d\U0001f3fd",
         "\u2028",
     ),
     *(
@@ -47,7 +47,7 @@ TEXTS = (
 )
 VALUES: tuple[Any, ...] = (
     *(*TEXTS, 0, -1, 3.5, 1e-7, 10**20, True, False, None, [], {}, "7", "true", "null"),
-    *([1, "é", None], {"a": [True, {"ü": "<b>"}], "": 2}, {"k": "🙂"}),
+    *([1, "\u00e9", None], {"a": [True, {"\u00fc": "<b>"}], "": 2}, {"k": "\U0001f642"}),
 )
 
 
@@ -71,7 +71,11 @@ class Writer:
         return [{"type": "text", "text": self.text()} for _ in range(self.random.randint(0, 3))]
 
     def tools(self) -> list[dict[str, Any]]:
-        schema = {"name": "f", "description": self.text(), "parameters": {"type": "object", "properties": {"é": {}}}}
+        schema = {
+            "name": "f",
+            "description": self.text(),
+            "parameters": {"type": "object", "properties": {"\u00e9": {}}},
+        }
         return [schema if self.chance(0.3) else {"type": "function", "function": schema} for _ in range(2)]
 
     def case(self) -> Case:

@@ -203,7 +203,7 @@ def test_arguments_are_a_mapping(tokenizer: Any) -> None:
     assert rendered(tokenizer, [QUESTION, asking(arguments="")]) == without
     with pytest.raises(jinja2.TemplateError, match=r"messages\[1\]\.tool_calls\[0\].*json\.loads"):
         rendered(tokenizer, [QUESTION, asking(arguments='{"a": 1}')])
-    values = {"text": "1", "int": 1, "float": 1.5, "true": True, "null": None, "list": [1, "ü"], "empty": ""}
+    values = {"text": "1", "int": 1, "float": 1.5, "true": True, "null": None, "list": [1, "\u00fc"], "empty": ""}
     text = rendered(tokenizer, [QUESTION, asking(arguments=values)], add_generation_prompt=False)
     assert text == render([QUESTION, asking(arguments=json.dumps(values))], "high")
 
@@ -262,7 +262,7 @@ def written(message: dict[str, Any], mode: Mode) -> str:
 
 
 VALUES = {"text": "7", "int": 7, "null": None, "list": ["a</b>", {"k": True}], "empty": "", "lines": ' true">x\n\n"y" '}
-CALLS = [call("f", VALUES), call("no arguments"), call("g", {"": "ü🙂"})]
+CALLS = [call("f", VALUES), call("no arguments"), call("g", {"": "\u00fc\U0001f642"})]
 
 
 @pytest.mark.parametrize("mode", ["non_think", "high"])
