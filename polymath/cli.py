@@ -18,7 +18,7 @@ from rich.table import Table
 from polymath.manifest import describe
 from polymath.pipeline import Pipeline, Plan, StageFailed, plan
 from polymath.progress import Bars, Lines
-from polymath.recipe import Recipe, load_recipe, load_resolved, recipe_schema
+from polymath.recipe import Recipe, check_model, load_recipe, load_resolved, recipe_schema
 from polymath.run_dir import RunDir, read_json, write_json, write_text
 from polymath.source import RecipeError
 
@@ -61,6 +61,8 @@ def resume(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]
     """Finish a run that was interrupted."""
     run = RunDir(run_dir)
     recipe = _saved_recipe(run)
+    for problem in check_model(recipe.model):
+        _stop(f"{run.resolved}: model.name: {problem.message}")
     with _locked(run):
         _execute(recipe, run)
 

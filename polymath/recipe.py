@@ -80,7 +80,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         recipe = Recipe.model_validate(source.data)
     except ValidationError as error:
         raise _error([_problem(dict(fault), source) for fault in error.errors()], source) from error
-    if problems := _check_references(recipe):
+    if problems := [*check_model(recipe.model), *_check_references(recipe)]:
         raise _error(problems, source)
     if isinstance(recipe.model, PretrainedModel) and (place := recipe.model.path()):
         # a run is resumed from any folder
@@ -89,7 +89,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def load_resolved(path: Path) -> Recipe:
-    """The recipe that a run saved. Raises `RecipeError`."""
+    """The recipe that a run saved, whether its model is still there or not. Raises `RecipeError`."""
     try:
         recipe = Recipe.model_validate_json(path.read_bytes())
     except ValueError as error:
@@ -191,7 +191,7 @@ def _keys(model: type[StrictModel]) -> list[str]:
 
 def _check_references(recipe: Recipe) -> list[Problem]:
     """What no single field can know: names of stages, domains and modes, and that nothing reads itself."""
-    problems = _check_model(recipe.model)
+    problems: list[Problem] = []
     models = [BASE, *(name for name, stage in recipe.stages.items() if not isinstance(stage, EvalConfig))]
     for name, stage in recipe.stages.items():
         if name == BASE:
@@ -224,7 +224,8 @@ def _check_evaluation_only(recipe: Recipe, name: str, stage: Stage) -> list[Prob
     return [Problem(("stages", name, "domains"), f"{domain!r} {message}") for domain in domains]
 
 
-def _check_model(model: ModelConfig) -> list[Problem]:
+def check_model(model: ModelConfig) -> list[Problem]:
+    """That a model on this machine is where the recipe says."""
     path = model.path() if isinstance(model, PretrainedModel) else None
     if path is None or path.exists():
         return []

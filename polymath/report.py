@@ -132,7 +132,8 @@ def _samples(recipe: Recipe, folders: dict[str, StageDir]) -> list[dict[str, Any
     for name, stage in reversed(recipe.stages.items()):
         if stage.kind != "eval":
             continue
-        model = getattr(stage, "models")[-1]  # noqa: B009
+        names = getattr(stage, "models")  # noqa: B009
+        model = next((m for m in reversed(names) if (folders[name].scores / f"{m}.jsonl").exists()), names[-1])
         lines = list(read_lines(folders[name].scores / f"{model}.jsonl"))
         groups: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
         for line in lines:
