@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from polymath import launch
+from polymath.domains import Domain
 from polymath.launch import StageProcess
 from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
@@ -132,7 +133,7 @@ def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
     model = given["extra"].get("model")
     content = {
         "config": config.model_dump(mode="json"),
-        "domains": {name: domain.model_dump(mode="json") for name, domain in given["domains"].items()},
+        "domains": {name: _describe(domain) for name, domain in given["domains"].items()},
         "modes": {name: mode.model_dump(mode="json") for name, mode in given["modes"].items()},
         "chat": given["chat"],
         "seed": given["seed"],
@@ -141,6 +142,12 @@ def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
         "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _describe(domain: Domain) -> dict[str, Any]:
+    """A domain's settings, and the code of a user's own."""
+    own = {"code": _hash([file], file.parent)} if (file := getattr(domain, "source_file", lambda: None)()) else {}
+    return domain.model_dump(mode="json") | own
 
 
 @cache

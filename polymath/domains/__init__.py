@@ -16,9 +16,10 @@ from polymath.domains.agent import AgentDomain
 from polymath.domains.arithmetic import MathDomain
 from polymath.domains.bfcl import BfclDomain
 from polymath.domains.gym import GymDomain
+from polymath.domains.python import PythonDomain
 from polymath.domains.task import Task
 
-Domain = Annotated[MathDomain | AgentDomain | GymDomain | BfclDomain, Field(discriminator="kind")]
+Domain = Annotated[MathDomain | AgentDomain | GymDomain | BfclDomain | PythonDomain, Field(discriminator="kind")]
 Split = Literal["train", "held_out"]
 
 HELD_OUT_SHARE = 8  # one task in so many is held out

@@ -4,6 +4,7 @@ import json
 from typing import Any, Protocol
 
 from polymath.domains.agent.desk import Desk
+from polymath.domains.python import PythonEnvironment, load
 
 
 class Environment(Protocol):
@@ -19,8 +20,14 @@ class Environment(Protocol):
 
 
 def open_environment(description: str) -> Environment | None:
-    """A fresh environment as a task describes it; None where the description is empty."""
+    """A fresh environment as a task describes it; None where the description is empty.
+
+    `{"kind": "desk", "tools": [...], "state": {...}}`, or a user's own
+    `{"kind": "python", "factory": "module:name", "arguments": {...}}`.
+    """
     if not description:
         return None
     given = json.loads(description)
+    if given["kind"] == "python":
+        return PythonEnvironment(load(given["factory"])(**given["arguments"]))
     return Desk(given["state"], tuple(given["tools"]))
