@@ -39,7 +39,7 @@ def _join(config: models.PretrainedModel, target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source = _bring(config, Path(scratch) / "model")
         tokenizer = models.load_tokenizer(source)
-        if not vocabulary.missing_tokens(tokenizer) and config.path() == source:
+        if vocabulary.speaks_v4(tokenizer) and config.path() == source:
             _link(target, source)
             return
         model = models.load_whole(source)

@@ -42,6 +42,10 @@ class Episode:
         """Tokens that the model may still write."""
         return self.budget - sum(self.mask)
 
+    def room(self, max_length: int | None) -> int:
+        """Tokens that fit into the context; at least one for a turn, so that a prompt which fills it fails loudly."""
+        return self.budget if max_length is None else max(1, max_length - len(self.prompt_ids) - len(self.ids))
+
     def extend(self, ids: Sequence[int], logprobs: Sequence[float] | None, *, written: bool) -> None:
         """Append tokens; those that the model did not write have no log-probability."""
         self.ids += ids
@@ -49,20 +53,28 @@ class Episode:
         self.logprobs += logprobs if logprobs is not None else [0.0] * len(ids)
 
 
-def play(episodes: Sequence[Episode], sample: Sampler, tokenizer: Any, form: Format) -> bool:
-    """Bring every episode to its end, in place; returns whether the sampler gave log-probabilities."""
+def play(
+    episodes: Sequence[Episode], sample: Sampler, tokenizer: Any, form: Format, max_length: int | None = None
+) -> bool:
+    """Bring every episode to its end, in place; returns whether the sampler gave log-probabilities.
+
+    `max_length` is the most tokens of a prompt and all that follows; an episode that has no room left ends.
+    """
     open_ones, gave_logprobs = list(episodes), False
     while open_ones:
-        ids, logprobs = sample([e.prompt_ids + e.ids for e in open_ones], [e.left() for e in open_ones])
+        budgets = [min(e.left(), e.room(max_length)) for e in open_ones]
+        ids, logprobs = sample([e.prompt_ids + e.ids for e in open_ones], budgets)
         gave_logprobs = logprobs is not None
         going_on = []
         for index, episode in enumerate(open_ones):
-            own = ids[index][: episode.left()]
+            own = ids[index][: budgets[index]]
             episode.extend(own, logprobs[index][: len(own)] if logprobs else None, written=True)
             episode.turns.append(decode(tokenizer, own))
             if answered := _answer(episode, form):
-                episode.extend(tokenizer.encode(answered, add_special_tokens=False), None, written=False)
-                going_on.append(episode)
+                given = tokenizer.encode(answered, add_special_tokens=False)
+                if len(given) < episode.room(max_length):
+                    episode.extend(given, None, written=False)
+                    going_on.append(episode)
         open_ones = going_on
     return gave_logprobs
 

@@ -105,7 +105,13 @@ def _play(rows: Sequence[Row], model: Any, tokenizer: Any, form: Format, config:
     episodes = [Episode(ids, row.think, row.budget, row.environment) for ids, row in zip(prompts, rows, strict=True)]
     for start in range(0, len(rows), config.batch_size):
         batch = episodes[start : start + config.batch_size]
-        play(batch, lambda ids, budgets: (sample(model, tokenizer, ids, max(budgets), config), None), tokenizer, form)
+        play(
+            batch,
+            lambda ids, budgets: (sample(model, tokenizer, ids, max(budgets), config), None),
+            tokenizer,
+            form,
+            model.config.max_position_embeddings,
+        )
     return episodes
 
 

@@ -144,7 +144,7 @@ def _problem(fault: dict[str, Any], source: Source) -> Problem:
     if fault["type"] == "extra_forbidden":
         return Problem(location, f"unknown field{nearest(str(location[-1]), _known_keys(location, source.data))}")
     if fault["type"] == "missing":
-        return Problem(location, "is missing")
+        return Problem(location, "is missing" + (_which_mode(location) if location[0] == "modes" else ""))
     if fault["type"] == "union_tag_not_found":
         return Problem((*location, "kind"), f"is missing; known are {', '.join(_kinds(location))}")
     if fault["type"] == "union_tag_invalid":
@@ -156,6 +156,11 @@ def _problem(fault: dict[str, Any], source: Source) -> Problem:
     if fault["type"] == "value_error":
         return Problem(location, str(fault["ctx"]["error"]))
     return Problem(location, f"found {given!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
+
+
+def _which_mode(location: Location) -> str:
+    hint = nearest(str(location[1]), MODES)
+    return f": a mode of a name of its own says how its prompts are rendered{hint}"
 
 
 def _without_tags(location: Location) -> Location:
@@ -191,7 +196,7 @@ def _keys(model: type[StrictModel]) -> list[str]:
 
 def _check_references(recipe: Recipe) -> list[Problem]:
     """What no single field can know: names of stages, domains and modes, and that nothing reads itself."""
-    problems: list[Problem] = []
+    problems = _check_chat(recipe)
     models = [BASE, *(name for name, stage in recipe.stages.items() if not isinstance(stage, EvalConfig))]
     for name, stage in recipe.stages.items():
         if name == BASE:
@@ -222,6 +227,12 @@ def _check_evaluation_only(recipe: Recipe, name: str, stage: Stage) -> list[Prob
         return []
     message = "is for evaluation only, its tools are never trained on; take it out of this stage"
     return [Problem(("stages", name, "domains"), f"{domain!r} {message}") for domain in domains]
+
+
+def _check_chat(recipe: Recipe) -> list[Problem]:
+    if recipe.chat == "native" and isinstance(recipe.model, TinyModel):
+        return [Problem(("chat",), "'native' is a pretrained model's own template; one that is made here speaks 'v4'")]
+    return []
 
 
 def check_model(model: ModelConfig) -> list[Problem]:

@@ -82,12 +82,20 @@ class RolloutMixin:
             Episode(ids, row["think"], row["budget"], row["environment"])
             for ids, row in zip(prompt_ids, self._rows, strict=True)
         ]
-        gave_logprobs = play(self._episodes, sample, self._text_tokenizer(), self.form)
+        gave_logprobs = play(self._episodes, sample, self._text_tokenizer(), self.form, self._max_length())
         self._note(self._episodes)
         completions = [episode.ids for episode in self._episodes]
         if not self._gives_logprobs:
             return completions
         return completions, [episode.logprobs for episode in self._episodes] if gave_logprobs else None
+
+    def _max_length(self) -> int:
+        """Tokens of the model's context, and of vLLM's where that is shorter."""
+        trainer = cast(Any, self)
+        limits = [trainer.model.config.max_position_embeddings]
+        if trainer.use_vllm and trainer.args.vllm_max_model_length:
+            limits.append(trainer.args.vllm_max_model_length)
+        return min(limits)
 
     _gives_logprobs = False  # whether the trainer's `_generate_single_turn` returns log-probabilities
 

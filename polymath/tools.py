@@ -33,7 +33,10 @@ class Toolbox:
     """Tools by name; a call gives text, whatever a model writes and whatever the tool does."""
 
     def __init__(self, functions: Iterable[Tool]) -> None:
-        self.functions = {function.__name__: function for function in functions}
+        given = list(functions)
+        self.functions = {function.__name__: function for function in given}
+        if len(self.functions) < len(given):
+            raise ValueError(f"two tools have one name: {', '.join(function.__name__ for function in given)}")
 
     def schemas(self) -> tuple[dict[str, Any], ...]:
         """The tools as a conversation lists them."""
@@ -51,7 +54,7 @@ class Toolbox:
             return _shown(f"error: {name}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
         except Exception as error:
             # The trust boundary: a tool may raise anything on what a model wrote, and the episode goes on
-            return _shown(f"error: {name}: {error}")
+            return _shown(f"error: {name}: {_told(error)}")
 
     def _call(self, name: str, arguments: Any) -> Any:
         if name not in self.functions:
@@ -71,6 +74,14 @@ def _checked(function: Tool) -> Tool:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if token := first_token(text):  # would be read as part of the conversation
-        return f"error: the result holds {token}"
+    text = text.encode(errors="replace").decode()  # a lone surrogate, which JSON can hold, is no text
+    if first_token(text):  # would be read as part of the conversation, and must not be repeated here
+        return "error: the result holds a token of the chat format"
     return text if len(text) <= MAX_RESULT else text[:MAX_RESULT] + " ..."
+
+
+def _told(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # a tool's own exception may fail to say what it is
+        return type(error).__name__

@@ -21,6 +21,10 @@ from polymath.chat.tokens import (
 )
 
 NEW_TOKENS = "polymath_new_token_ids"  # in a model's config: the rows that no pre-training has seen
+ROUND_TRIP = (
+    f' so:\n 1  2</think>It is 3.\n\n<{DSML}tool_calls>\n<{DSML}invoke name="f">\n'
+    f'<{DSML}parameter name="a" string="true"> b </{DSML}parameter>\n</{DSML}invoke>\n</{DSML}tool_calls>{EOS}'
+)
 # A new row begins as the mean of the rows of these words; the special ones as those which the model has for them
 MEANINGS = {
     USER: "user",
@@ -31,6 +35,11 @@ MEANINGS = {
     REMINDER: "reminder",
     **{token: task.replace("_", " ") for task, token in TASKS.items()},
 }
+
+
+def speaks_v4(tokenizer: Any) -> bool:
+    """Whether a vocabulary has the format's tokens, and ends its turns as the format does."""
+    return not missing_tokens(tokenizer) and tokenizer.eos_token == EOS
 
 
 def missing_tokens(tokenizer: Any) -> list[str]:
@@ -49,12 +58,14 @@ def join(model: Any, tokenizer: Any) -> list[int]:
 
     pieces = {token: tokenizer.encode(words, add_special_tokens=False) for token, words in MEANINGS.items()}
     for token, own in ((BOS, tokenizer.bos_token_id), (EOS, tokenizer.eos_token_id), (PAD, tokenizer.pad_token_id)):
-        pieces[token] = [tokenizer.eos_token_id if own is None else own]
+        pieces[token] = [token_id for token_id in (own, tokenizer.eos_token_id) if token_id is not None][:1]
     new = missing_tokens(tokenizer)
     tokenizer.add_tokens([AddedToken(token, special=token in SPECIAL_TOKENS, normalized=False) for token in new])
     tokenizer.add_special_tokens({"bos_token": BOS, "eos_token": EOS, "pad_token": PAD})
     install(tokenizer)
     _decode_bytes_token_by_token(tokenizer)
+    _leave_spaces_alone(tokenizer)
+    check_round_trip(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     ids: list[int] = tokenizer.convert_tokens_to_ids(new)
@@ -63,7 +74,7 @@ def join(model: Any, tokenizer: Any) -> list[int]:
     for settings in (model.config, model.generation_config):
         settings.bos_token_id, settings.eos_token_id = vocabulary[BOS], vocabulary[EOS]
         settings.pad_token_id = vocabulary[PAD]
-    setattr(model.config, NEW_TOKENS, ids)
+    setattr(model.config, NEW_TOKENS, sorted({*new_tokens(model), *ids}))
     return ids
 
 
@@ -79,8 +90,33 @@ def _decode_bytes_token_by_token(tokenizer: Any) -> None:
         tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
 
 
+def _leave_spaces_alone(tokenizer: Any) -> None:
+    """Let a SentencePiece-like tokenizer put no space of its own before a text, as it would after each new token."""
+    from tokenizers import decoders, normalizers, pre_tokenizers
+
+    backend = tokenizer.backend_tokenizer
+    marks_spaces = isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace)
+    if not marks_spaces and "Prepend" not in str(backend.normalizer):
+        return
+    if marks_spaces:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=backend.pre_tokenizer.split)
+    else:
+        backend.normalizer = normalizers.Replace(" ", "\u2581")
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+
+
+def check_round_trip(tokenizer: Any) -> None:
+    """Raise `ValueError` where a completion does not come back as it was encoded: nothing could be learned from it."""
+    encoded = tokenizer.encode(ROUND_TRIP, add_special_tokens=False)
+    if (decoded := decode(tokenizer, encoded)) != ROUND_TRIP:
+        raise ValueError(
+            f"chat: v4 needs a tokenizer that gives back the text it encodes, and this one turns {ROUND_TRIP!r} "
+            f"into {decoded!r}; set chat: native"
+        )
+
+
 def _begin(model: Any, pieces: dict[int, list[int]]) -> None:
-    """Set each new row to the mean of the rows that it is given."""
+    """Set each new row to the mean of the rows that it is given; of all rows where it is given none."""
     import torch
 
     tables = [model.get_input_embeddings().weight]
@@ -89,7 +125,7 @@ def _begin(model: Any, pieces: dict[int, list[int]]) -> None:
     with torch.no_grad():
         for table in tables:
             for row, parts in pieces.items():
-                table[row] = table[parts].float().mean(dim=0).to(table.dtype)
+                table[row] = (table[parts] if parts else table).float().mean(dim=0).to(table.dtype)
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:

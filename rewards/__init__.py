@@ -31,6 +31,6 @@ def verify(reward: str, turns: Sequence[str], think: Mode, answer: str, eos_toke
 def keeps_format(turns: Sequence[str], think: Mode, eos_token: str) -> bool:
     """Whether every turn can be read, and the first one reasons if and only if its mode does."""
     parsed = [parse(turn, think, strict=False, eos_token=eos_token) for turn in turns]
-    if any(turn["faults"] for turn in parsed):
+    if not parsed or any(turn["faults"] for turn in parsed):
         return False
     return bool(parsed[0]["reasoning"].strip()) == (think != "non_think")

@@ -1,13 +1,10 @@
 """Whether an episode of calls did what was asked: its calls are made again, and what they leave is compared."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polymath.domains.environment import open_environment
-
-LAST_WORD = re.compile(r"(\S+?)[.!]?\s*$")
 
 
 def final_state(turns: Sequence[Mapping[str, Any]], answer: str) -> float:
@@ -18,6 +15,8 @@ def final_state(turns: Sequence[Mapping[str, Any]], answer: str) -> float:
     """
     expected = json.loads(answer)
     environment = open_environment(json.dumps(expected["environment"]))
+    if not turns:
+        return 0.0
     *acting, last = turns
     if environment is None or last["tool_calls"] or not last["content"].strip():
         return 0.0
@@ -29,7 +28,7 @@ def final_state(turns: Sequence[Mapping[str, Any]], answer: str) -> float:
 
 
 def _says(content: str, value: str) -> bool:
-    found = LAST_WORD.search(content)
-    if found is None or found.group(1) != value:
+    *before, last = content.split()
+    if last != value and last.rstrip(".!") != value:
         return False
-    return not any(character.isdigit() for character in content[: found.start()])
+    return not any(character.isdigit() for word in before for character in word)

@@ -51,10 +51,20 @@ def _read(function: Mapping[str, Any]) -> tuple[Any, Any]:
         return function.get("name"), None
 
 
-def _pairs(choices: list[set[int]], taken: frozenset[int] = frozenset()) -> bool:
+def _pairs(choices: list[set[int]]) -> bool:
     """Whether every answer can have a call of its own; `choices` are the calls that fit each answer."""
-    free = sorted((fitting - taken for fitting in choices), key=len)
-    return not free or any(_pairs(free[1:], taken | {place}) for place in free[0])
+    owner: dict[int, int] = {}  # call -> the answer that has it
+
+    def finds(answer: int, tried: set[int]) -> bool:
+        """Give an answer a call, if need be one whose answer can change to another (augmenting paths)."""
+        for call in choices[answer] - tried:
+            tried.add(call)
+            if call not in owner or finds(owner[call], tried):
+                owner[call] = answer
+                return True
+        return False
+
+    return all(finds(answer, set()) for answer in range(len(choices)))
 
 
 def _is(call: tuple[Any, Any], wanted: dict[str, Any]) -> bool:

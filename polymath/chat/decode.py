@@ -53,6 +53,10 @@ def parse(text: str, mode: Mode, *, strict: bool = True, eos_token: str = EOS) -
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; choose one of {', '.join(MODES)}")
+    if not isinstance(text, str) or not eos_token:
+        raise TypeError(
+            f"a completion and its end-of-turn token are text, and these are {text!r:.40} and {eos_token!r}"
+        )
     reader = _Reader(text, eos_token, strict=strict)
     message = reader.message(thinks=mode != "non_think")
     return message if strict else message | {"faults": reader.faults}

@@ -79,7 +79,7 @@ def render(
     messages: Sequence[Message],
     mode: Mode,
     *,
-    tools: Sequence[Message] | None = None,
+    tools: Sequence[Any] | None = None,
     drop_thinking: bool = True,
     add_generation_prompt: bool = True,
 ) -> str:
@@ -87,9 +87,10 @@ def render(
 
     `messages` are OpenAI's (roles system, user, assistant, tool), and the family's own: `developer`,
     `latest_reminder`, a `task` (quick instruction) on a message, `response_format` and `tools` on a system or
-    developer message, `wo_eos` on an answer that goes on. `reasoning` and `reasoning_content` mean the same. `tools`
-    are put on the first system message, which is made where there is none. Reasoning before the last question is
-    dropped unless the conversation has tools or `drop_thinking` is off. Source: report, section 5.1.1.
+    developer message, `wo_eos` on an answer that goes on. `reasoning` and `reasoning_content` mean the same. `tools`,
+    as OpenAI describes them or Python functions with type hints and a docstring, are put on the first system message,
+    which is made where there is none. Reasoning before the last question is dropped unless the conversation has tools
+    or `drop_thinking` is off. Source: report, section 5.1.1.
 
     Raises `ValueError` naming message, field and remedy where something cannot be rendered so that it reads back.
     """
@@ -198,6 +199,11 @@ def _sorted_results(turns: Sequence[Turn]) -> list[Turn]:
 
 def _with_tools(messages: Sequence[Message], tools: Sequence[Message] | None) -> list[Message]:
     """The conversation with `tools` on its first system message."""
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence):
+        raise ValueError(f"messages is a list of messages, and this is {messages!r:.80}")
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise ValueError(f"messages[{index}]: a message is {{'role': ..., 'content': ...}}, not {message!r:.80}")
     if not tools:
         return list(messages)
     out: list[dict[str, Any]] = [dict(message) for message in messages]
@@ -213,12 +219,13 @@ def _with_tools(messages: Sequence[Message], tools: Sequence[Message] | None) ->
 def _read(index: int, message: Message) -> Turn:
     """One message, checked."""
     role, where = message.get("role"), f"messages[{index}]"
-    if message.get("tools") and role not in ("system", "developer"):
-        raise ValueError(
-            f"{where}.tools: tools belong on a system or developer message, and this one's role is {role!r}"
-        )
+    for field in ("tools", "response_format"):
+        if message.get(field) and role not in ("system", "developer"):
+            raise ValueError(
+                f"{where}.{field}: {field} belong on a system or developer message, and this one's role is {role!r}"
+            )
     task = message.get("task")
-    if task is not None and task not in TASKS:
+    if task is not None and (not isinstance(task, str) or task not in TASKS):
         raise ValueError(f"{where}.task is {task!r}; choose one of {', '.join(TASKS)}")
     text = _text(message.get("content"), f"{where}.content")
     if role in ("system", "developer"):
@@ -243,7 +250,10 @@ def _read_answer(message: Message, text: str, where: str, task: str | None) -> T
     if reasoning is None:
         reasoning = message.get("reasoning_content")
     calls, ids = [], []
-    for index, call in enumerate(message.get("tool_calls") or ()):
+    given = message.get("tool_calls") or ()
+    if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
+        raise ValueError(f"{where}.tool_calls is a list of calls, and this is {given!r:.80}")
+    for index, call in enumerate(given):
         calls.append(_read_call(call, f"{where}.tool_calls[{index}]"))
         ids.append(str(call.get("id") or call["function"].get("id") or ""))
     return Turn(
@@ -258,7 +268,7 @@ def _read_answer(message: Message, text: str, where: str, task: str | None) -> T
 
 
 def _read_call(call: Message, where: str) -> Call:
-    function = call.get("function")
+    function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise ValueError(f"{where}: a call is {{'type': 'function', 'function': {{'name': ..., 'arguments': ...}}}}")
     arguments = function.get("arguments", {})
@@ -272,8 +282,11 @@ def _read_call(call: Message, where: str) -> Call:
     read = Call(function["name"], dict(arguments))
     _check(read.name, f"{where}.function.name")
     for key, value in read.arguments.items():
+        if not isinstance(key, str):
+            raise ValueError(f"{where}.function.arguments: names of parameters are text, and one is {key!r}")
         _check(key, f"{where}.function.arguments: the name of a parameter")
-        _check(value if isinstance(value, str) else _json(value), f"{where}.function.arguments[{key!r}]")
+        place = f"{where}.function.arguments[{key!r}]"
+        _check(value if isinstance(value, str) else _json(value, place), place)
     if not read.survives():
         raise ValueError(f"{where}: the name {read.name!r} or one of its parameters' names would not be read back")
     return read
@@ -282,16 +295,34 @@ def _read_call(call: Message, where: str) -> Call:
 def _tools_section(tools: Sequence[Message] | None, where: str) -> str:
     if not tools:
         return ""
-    schemas = "\n".join(_json(tool.get("function", tool)) for tool in tools)
+    if isinstance(tools, str | Mapping) or not isinstance(tools, Sequence):
+        raise ValueError(f"{where}.tools is a list of tools, and this is {tools!r:.80}")
+    schemas = "\n".join(_json(_function(tool, f"{where}.tools[{i}]"), f"{where}.tools") for i, tool in enumerate(tools))
     return TOOLS_BEFORE + _check(schemas, f"{where}.tools") + TOOLS_AFTER
 
 
+def _function(tool: Any, where: str) -> Mapping[str, Any]:
+    """A tool's schema: what OpenAI wraps into `function`, or that itself, or that of a Python function."""
+    if callable(tool):
+        from polymath.tools import tool_schema
+
+        tool = tool_schema(tool)
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise ValueError(f"{where}: a tool is a function, or {{'type': 'function', 'function': {{'name': ..., ...}}}}")
+    return function
+
+
 def _response_format(schema: Any, where: str) -> str:
-    return RESPONSE_FORMAT + _check(_json(schema), f"{where}.response_format") if schema else ""
+    place = f"{where}.response_format"
+    return RESPONSE_FORMAT + _check(_json(schema, place), place) if schema else ""
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _json(value: Any, where: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no JSON: {error}") from error
 
 
 def _text(content: Any, where: str) -> str:
@@ -301,7 +332,7 @@ def _text(content: Any, where: str) -> str:
     if isinstance(content, str):
         return _check(content, where)
     if isinstance(content, Sequence) and all(isinstance(p, Mapping) and p.get("type") == "text" for p in content):
-        return _check("\n\n".join(str(part.get("text", "")) for part in content), where)
+        return _check("\n\n".join(part.get("text") or "" for part in content), where)
     raise ValueError(f"{where}: content is text or a list of parts of type 'text', and this is {content!r:.80}")
 
 
@@ -311,4 +342,8 @@ def _check(text: str, where: str) -> str:
             f"{where} holds {token}, a token of the format, "
             "which has no way to escape it: remove it or write it otherwise"
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where} holds {text[error.start]!r}, half of a character, which is no text") from error
     return text

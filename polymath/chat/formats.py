@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from jinja2 import TemplateError
 
 from polymath.chat.dsml import V4, render_calls
 from polymath.chat.encode import Message, Segment, Turn, read_turns, segments, tool_results
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FormatKind = Literal["v4", "native"]
+UNTELLABLE = "error: the result holds a token of the chat format"
 MARK = "\u0001"  # stands for an answer where a template is asked what surrounds one
 
 
@@ -60,25 +64,44 @@ class NativeFormat:
 
     def conversation(self, messages: Sequence[Message], mode: Mode, tools: Sequence[Message]) -> list[Segment]:
         turns = read_turns(messages, tools)
-        first = next((index for index, turn in enumerate(turns) if turn.role == "assistant"), len(turns))
-        out = [Segment(self._opening(turns[:first], mode))]
-        for turn in turns[first:]:
-            if turn.role == "assistant":
-                out.append(Segment(self._answer(turn, mode), generated=True))
+        if not turns or turns[0].role == "assistant":
+            raise ValueError("messages: a conversation in a model's own template begins with a system or user message")
+        out: list[Segment] = []
+        for answers, own in groupby(turns, key=lambda turn: turn.role == "assistant"):
+            if answers:
+                out += [Segment(self._answer(turn, mode), generated=True) for turn in own]
+            elif not out:
+                out.append(Segment(self._opening(list(own), mode)))
             else:
-                out.append(Segment(self._between(turn.given(), mode)))
+                out.append(Segment(self._between("\n\n".join(self._checked(turn.given()) for turn in own), mode)))
         return out
 
     def results(self, results: Sequence[str], mode: Mode) -> str:
-        return self._between("\n\n".join(f"<tool_result>{result}</tool_result>" for result in results), mode)
+        told = (UNTELLABLE if self._token_in(result) else result for result in results)
+        return self._between("\n\n".join(f"<tool_result>{result}</tool_result>" for result in told), mode)
 
     def _opening(self, turns: Sequence[Turn], mode: Mode) -> str:
-        given = [{"role": "system" if t.role == "system" else "user", "content": t.given()} for t in turns]
-        if mode == "max":
-            if given[0]["role"] != "system":
-                given.insert(0, {"role": "system", "content": ""})
-            given[0]["content"] = MAX_EFFORT + given[0]["content"]
-        return self._header(given, mode)
+        texts = [("system" if t.role == "system" else "user", self._checked(t.given())) for t in turns]
+        system = "\n\n".join(text for role, text in texts if role == "system")
+        asked = "\n\n".join(text for role, text in texts if role == "user")
+        system = MAX_EFFORT + system if mode == "max" else system
+        if not system:
+            return self._header([{"role": "user", "content": asked}], mode)
+        try:
+            return self._header([{"role": "system", "content": system}, {"role": "user", "content": asked}], mode)
+        except TemplateError:  # some templates have no system role; what it says then stands before the question
+            return self._header([{"role": "user", "content": f"{system}\n\n{asked}"}], mode)
+
+    def _token_in(self, text: str) -> str | None:
+        """One of the tokenizer's own special tokens that stands in a text."""
+        return next((token for token in self.tokenizer.all_special_tokens if token in text), None)
+
+    def _checked(self, text: str) -> str:
+        if token := self._token_in(text):
+            raise ValueError(
+                f"messages hold {token}, a token of the model's own template, which has no way to escape it"
+            )
+        return text
 
     def _answer(self, turn: Turn, mode: Mode) -> str:
         reasoning = "" if mode == "non_think" else turn.reasoning + END_THINK
@@ -88,15 +111,18 @@ class NativeFormat:
         """What the template puts from one answer's end to where the next begins."""
         around = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARK}]
         header = self._header([*around, {"role": "user", "content": text}], mode)
+        if MARK not in header:
+            raise ValueError("chat: native needs a template that repeats earlier answers, and this one drops them")
         return header.partition(MARK)[2].removeprefix(self.eos_token)
 
     def _header(self, messages: list[dict[str, str]], mode: Mode) -> str:
         options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
         text = str(self.tokenizer.apply_chat_template(messages, enable_thinking=mode != "non_think", **options))
         written = text.rstrip()
-        if mode == "non_think":
-            return text if written.endswith(END_THINK) else text + THINK + END_THINK
-        return text if written.endswith(THINK) else text + THINK
+        opened = text if written.endswith(THINK) else text + THINK
+        if mode != "non_think":
+            return opened
+        return text if written.endswith(END_THINK) else opened + END_THINK
 
 
 def format_for(kind: FormatKind, tokenizer: "PreTrainedTokenizerBase") -> Format:
@@ -108,4 +134,6 @@ def format_for(kind: FormatKind, tokenizer: "PreTrainedTokenizerBase") -> Format
     known = tokenizer.get_vocab()
     if missing := [token for token in ALL_TOKENS if token not in known]:
         raise ValueError(f"chat: v4 needs tokens which this vocabulary lacks ({' '.join(missing)}); set chat: native")
+    if tokenizer.eos_token != EOS:
+        raise ValueError(f"chat: v4 ends a turn with {EOS}, and this tokenizer with {tokenizer.eos_token}")
     return V4Format()

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from polymath.chat import V4Format
 from polymath.domains import held_out_tasks, training_tasks
 from polymath.domains.agent import AgentDomain
 from polymath.domains.agent.desk import HELD_OUT_TOOLS, KNOWN_TOOLS, Desk
@@ -64,8 +65,21 @@ def test_a_tool_that_fails_or_says_too_much_harms_nothing() -> None:
 
     box = Toolbox([explode, speak, flood])
     assert box.run("explode", "{}") == "error: explode: 'boom'"
-    assert box.run("speak", "{}") == "error: the result holds <\uff5cUser\uff5c>"
+    assert box.run("speak", "{}") == "error: the result holds a token of the chat format"
     assert len(box.run("flood", "{}")) < 5000
+    with pytest.raises(ValueError, match="two tools have one name"):
+        Toolbox([speak, speak])
+    for hostile in ('{"name": "\\u003c/think>"}', '{"name": "\\ud800"}', '{"name": "<\uff5cUser\uff5c>"}'):
+        result = Desk(STATE).run("look_up", hostile)
+        assert V4Format().results([result], "high").encode()
+
+
+def test_a_request_always_takes_something_to_do() -> None:
+    rng = random.Random(1)
+    for _ in range(2000):
+        task = AgentDomain().draw(rng)
+        told = json.loads(task.answer)
+        assert told["content"] is not None or told["state"] != Desk(told["environment"]["state"]).state()
 
 
 def test_a_schema_says_what_the_signature_says() -> None:

@@ -79,6 +79,33 @@ def test_each_sample_has_its_mode_and_its_budget(tokenizer) -> None:
     assert sum(cut.mask) == len(cut.ids) == 3
 
 
+def test_a_sampler_that_knows_no_limits_is_cut_off(tokenizer) -> None:
+    """As transformers samples: a batch runs to its longest budget."""
+    episodes = [Episode([7], "non_think", budget, DESK) for budget in (3, 50)]
+
+    def sample(prompts: list[list[int]], budgets: list[int]) -> tuple[list[list[int]], None]:
+        return [[9] * max(budgets) for _ in prompts], None
+
+    assert not play(episodes, sample, tokenizer, V4Format())
+    assert [len(episode.ids) for episode in episodes] == [3, 50]
+
+
+def test_an_episode_ends_where_the_context_is_full(tokenizer) -> None:
+    turn = tokenizer.encode(f"{LOOK_UP}{EOS}", add_special_tokens=False)
+    answered = tokenizer.encode(V4Format().results(["12"], "non_think"), add_special_tokens=False)
+    for room, turns in ((len(turn) + 5, 1), (len(turn) + len(answered) + 5, 2), (1000, 2)):
+        episode = Episode([7], "non_think", 2 * len(turn), DESK)
+        play([episode], lambda p, b: ([turn[: b[0]]], None), tokenizer, V4Format(), room)
+        assert len(episode.turns) == turns and 1 + len(episode.ids) <= room
+
+
+@pytest.mark.parametrize("value", ['"\\u003c/think>"', '"\\ud800"', '"\\uff5cDSML\\uff5c"'])
+def test_what_a_model_smuggles_into_a_result_harms_nothing(tokenizer, value: str) -> None:
+    call = f"{LOOK_UP.replace('true', 'false').replace('Ada', value)}{EOS}"
+    (episode,), asked = run(tokenizer, [[call, f"12{EOS}"]], [500], ["non_think"])
+    assert len(asked) == 2 and "error: " in tokenizer.decode(episode.ids)
+
+
 @pytest.mark.parametrize(
     "turn",
     [f"12{EOS}", LOOK_UP, f"see{LOOK_UP}x{EOS}", LOOK_UP.replace("string", "strong") + EOS, f"{LOOK_UP[:-3]}{EOS}", ""],

@@ -110,6 +110,17 @@ def test_tokens_of_the_format_are_refused_by_name(token: str) -> None:
         ({"role": "user", "content": "", "task": "sing"}, "messages[0].task is 'sing'"),
         ({"role": "user", "content": 3}, "messages[0].content: content is text"),
         ({"role": "user", "content": "", "tools": [{"name": "f"}]}, "tools belong on a system or developer message"),
+        ({"role": "user", "content": "", "response_format": {"x": 1}}, "response_format belong on a system"),
+        ({"role": "user", "content": "", "task": ["x"]}, "messages[0].task is ['x']"),
+        ({"role": "user", "content": "\ud800"}, "messages[0].content holds '\\ud800', half of a character"),
+        ({"role": "system", "tools": "f"}, "messages[0].tools is a list of tools"),
+        ({"role": "system", "tools": [{"type": "function"}]}, "messages[0].tools[0]: a tool is a function, or"),
+        ({"role": "system", "tools": [{"function": {"name": "f", "x": {1}}}]}, "messages[0].tools is no JSON"),
+        ({"role": "assistant", "tool_calls": "f"}, "messages[0].tool_calls is a list of calls"),
+        ({"role": "assistant", "tool_calls": [None]}, "messages[0].tool_calls[0]: a call is"),
+        ({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {1: 2}}}]}, "names of parameters are text"),
+        ({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"x": float("nan")}}}]}, "is no JSON"),
+        ("hello", "messages[0]: a message is"),
         ({"role": "assistant", "tool_calls": [{"name": "f"}]}, "messages[0].tool_calls[0]: a call is"),
         ({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}, "arguments are a JSON object"),
         (
@@ -124,3 +135,20 @@ def test_what_cannot_be_rendered_is_named(message: dict, says: str) -> None:
     assert says in str(error.value)
     with pytest.raises(ValueError, match="mode is 'loud'; choose one of non_think, high, max"):
         render([], "loud")  # type: ignore[arg-type]
+    for nothing in (None, "hello", {"role": "user"}):
+        with pytest.raises(ValueError, match="messages is a list of messages"):
+            render(nothing, "high")  # type: ignore[arg-type]
+
+
+def test_a_python_function_is_a_tool() -> None:
+    def add(a: int, b: int) -> int:
+        """Add two numbers.
+
+        Args:
+            a: One.
+            b: The other.
+        """
+        return a + b
+
+    text = render([{"role": "user", "content": "q"}], "high", tools=[add])
+    assert '{"name": "add", "description": "Add two numbers.", "parameters": {"type": "object"' in text

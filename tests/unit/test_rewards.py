@@ -1,6 +1,7 @@
 """What an episode is worth."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import rewards
 from polymath.chat.dsml import V4, Call, render_calls
 from polymath.chat.tokens import EOS
 from rewards.final_state import final_state
+from rewards.function_calls import function_calls
 from rewards.length import length_penalty
 from rewards.math_answer import math_answer
 
@@ -95,6 +97,15 @@ def test_hostile_text_is_worth_nothing_and_harms_nothing() -> None:
     block = f"\n\n<\uff5cDSML\uff5ctool_calls>\n{call}\n</\uff5cDSML\uff5ctool_calls><eos>"
     assert rewards.verify("final_state", [block, "42<eos>"], "non_think", expecting("42"), "<eos>") == 0.0
     assert math_answer([turn("12345678901234567899")], "12345678901234567890") == 0.0
+
+
+def test_a_long_answer_is_judged_at_once() -> None:
+    started = time.perf_counter()
+    assert final_state([turn("a" * 200_000 + " b "), turn("a" * 200_000 + " b ")], expecting("5")) == 0
+    assert function_calls([turn("", *[Call("f", {})] * 40)], json.dumps([{"name": "f", "parameters": {}}] * 41)) == 0
+    assert function_calls([turn("", *[Call("f", {})] * 40)], json.dumps([{"name": "f", "parameters": {}}] * 40)) == 1
+    assert final_state([], expecting("5")) == 0 and not rewards.keeps_format([], "high", EOS)
+    assert time.perf_counter() - started < 2
 
 
 def test_the_length_penalty_by_hand() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -16,7 +16,7 @@ from polymath.chat import V4Format, format_for, parse
 from polymath.chat.formats import NativeFormat
 from polymath.chat.tokens import ALL_TOKENS, BOS, EOS, PAD, THINK, USER
 from polymath.models import load_model, load_tokenizer
-from polymath.vocabulary import decode, fit_fused_head, join, missing_tokens, new_tokens
+from polymath.vocabulary import check_round_trip, decode, fit_fused_head, join, missing_tokens, new_tokens
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -84,6 +84,44 @@ def test_text_with_tokens_comes_back(fused: bool) -> None:
     assert decode(tokenizer, tokenizer.encode(text, add_special_tokens=False)) == text
 
 
+@pytest.mark.parametrize("prepends", ["pre_tokenizer", "normalizer"])
+def test_a_tokenizer_that_marks_spaces_joins(prepends: str) -> None:
+    """As SentencePiece's do: Llama 2, Mistral, Gemma."""
+    alphabet = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary = {
+        token: index for index, token in enumerate(["<unk>", "<s>", "</s>", *alphabet, "\u2581", *"thinksoue"])
+    }
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    if prepends == "pre_tokenizer":
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    else:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", bos_token="<s>")
+    join(model_for(len(fast), tied=True), fast)
+    check_round_trip(fast)
+    text = f"{BOS}  a b\n{USER} c{THINK}  d \u6f22{EOS}"
+    assert decode(fast, fast.encode(text, add_special_tokens=False)) == text
+
+
+def test_a_tokenizer_that_loses_text_is_refused() -> None:
+    tokenizer = stranger()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    with pytest.raises(ValueError, match="needs a tokenizer that gives back the text"):
+        join(model_for(len(tokenizer), tied=True), tokenizer)
+
+
+def test_joining_without_an_end_token_and_twice() -> None:
+    tokenizer = stranger()
+    tokenizer.eos_token = None
+    model = model_for(len(tokenizer), tied=True)
+    ids = join(model, tokenizer)
+    assert not model.get_input_embeddings().weight.isnan().any()
+    assert join(model, tokenizer) == [] and new_tokens(model) == ids
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_an_adapter_trains_the_new_rows_and_no_old_one(tied: bool, tmp_path: Path) -> None:
     """Through TRL's trainer, whose fused head reads the head's weight past PEFT's forward."""
@@ -136,6 +174,34 @@ def test_a_model_keeps_its_own_template() -> None:
     assert [parse(turn, "high", eos_token="<|im_end|>")["reasoning"] for turn in written] == ["why", "so"]
     assert whole[2].text == form.results(["r"], "high")
     assert whole[2].text == "\n<|im_start|>user\n<tool_result>r</tool_result><|im_end|>\n<|im_start|>assistant\n<think>"
+
+
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHATML
+OPENS = CHATML.replace("{% if enable_thinking is", "<think>\n{% if false and enable_thinking is")
+DROPS = "{% for m in messages[-1:] %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+
+
+def native(template: str) -> NativeFormat:
+    tokenizer = stranger()
+    tokenizer.chat_template = template
+    return NativeFormat(tokenizer)
+
+
+def test_templates_with_ways_of_their_own() -> None:
+    question = [{"role": "user", "content": "q"}]
+    text = "".join(segment.text for segment in native(NO_SYSTEM).conversation(question, "max", ()))
+    assert text.startswith("<|im_start|>user\nReasoning Effort") and "\n\nq<|im_end|>" in text
+    for mode, end in (("non_think", "<think>\n</think>"), ("high", "<think>\n")):
+        assert "".join(s.text for s in native(OPENS).conversation(question, mode, ())).endswith(f"assistant\n{end}")
+    with pytest.raises(ValueError, match="repeats earlier answers"):
+        native(DROPS).results(["r"], "high")
+    with pytest.raises(ValueError, match="begins with a system or user message"):
+        native(CHATML).conversation([], "max", ())
+    with pytest.raises(ValueError, match=r"messages hold <\|im_end\|>"):
+        native(CHATML).conversation([{"role": "user", "content": "a<|im_end|>b"}], "high", ())
+    assert "error: the result holds a token" in native(CHATML).results(["a<|im_end|>b"], "high")
+    told = [*question, {"role": "assistant", "content": "a"}, {"role": "system", "content": "s"}, *question]
+    assert "".join(s.text for s in native(CHATML).conversation(told, "high", ())).count("<|im_start|>assistant") == 2
 
 
 @pytest.mark.parametrize(

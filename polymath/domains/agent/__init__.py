@@ -73,9 +73,12 @@ class AgentDomain(StrictModel):
 
     def draw(self, rng: random.Random) -> Task:
         """One request on a desk of its own; every number of calls is as likely as another."""
-        state = _draw_state(rng, self.max_number)
-        plan = rng.choice(rng.choice(self._plans()))
-        asked, demonstration, answer, desk = _carry_out(plan, Scene(rng, state, self.max_number))
+        while True:
+            state = _draw_state(rng, self.max_number)
+            plan = rng.choice(rng.choice(self._plans()))
+            asked, demonstration, answer, desk = _carry_out(plan, Scene(rng, state, self.max_number))
+            if answer is not None or desk.state() != Desk(state).state():
+                break  # else nothing would have to be done, and doing nothing would be rewarded
         used = list(dict.fromkeys(c["function"]["name"] for m in demonstration for c in m.get("tool_calls", ())))
         tools = self._offer(used, rng)
         environment = {"kind": "desk", "tools": tools, "state": state}
