@@ -191,7 +191,8 @@ def test_templates_with_ways_of_their_own() -> None:
     question = [{"role": "user", "content": "q"}]
     text = "".join(segment.text for segment in native(NO_SYSTEM).conversation(question, "max", ()))
     assert text.startswith("<|im_start|>user\nReasoning Effort") and "\n\nq<|im_end|>" in text
-    for mode, end in (("non_think", "<think>\n</think>"), ("high", "<think>\n")):
+    ends: list[tuple[Any, str]] = [("non_think", "<think>\n</think>"), ("high", "<think>\n")]
+    for mode, end in ends:
         assert "".join(s.text for s in native(OPENS).conversation(question, mode, ())).endswith(f"assistant\n{end}")
     with pytest.raises(ValueError, match="repeats earlier answers"):
         native(DROPS).results(["r"], "high")
