@@ -45,7 +45,7 @@ def test_the_schema_file_is_fresh() -> None:
     [
         ("warmup_steps: 20", "warmup_step: 20", "warmup_step:", "defaults.sft.warmup_step: unknown field; did you mean 'warmup_steps'?"),
         ("from: sft-math", "from: sft-mth", "sft-mth", "stages.grpo-math.from: no stage 'sft-mth' has a model; did you mean 'sft-math'?"),
-        ("max_steps: 20}", "max_steps: soon}", "soon", "stages.sft-agent.max_steps: found 'soon'"),
+        ("max_steps: 12}", "max_steps: soon}", "soon", "stages.sft-agent.max_steps: found 'soon'"),
         ("kind: opd", "kind: odp", "odp", "stages.merged.kind: found 'odp'; did you mean 'opd'?"),
         ("chat: v4", "chat: v5", "v5", "chat: found 'v5'; did you mean 'v4'?"),
         ("init: qwen3", "init: qwen4", "qwen4", "model.init: found 'qwen4'; did you mean 'qwen3'?"),
@@ -60,11 +60,11 @@ def test_the_schema_file_is_fresh() -> None:
         ("  high:", "  higher:", "higher", "modes.higher.think: is missing: a mode of a name of its own says how its prompts are rendered; did you mean 'high'?"),
         ("chat: v4", "chat: native", "native", "chat: 'native' is a pretrained model's own template"),
         ("length_penalty: 0.1}", "length_penalty: 0.1, think: loud}", "loud", "modes.high.think: found 'loud'; known are"),
-        ("max_calls: 1", "tools: held_out", "max_steps: 240", "'agent' is for evaluation only"),
+        ("max_calls: 1", "tools: held_out", "max_steps: 225", "'agent' is for evaluation only"),
         ("from: format, domains: [math]", "from: grpo-math, domains: [math]", "sft-math:", "in a circle: sft-math -> grpo-math -> sft-math"),
         ("domains: [math], max_steps: 120", "domains: [maths], max_steps: 120", "maths", "no domain 'maths'; did you mean 'math'?"),
         ("length_norm: 48", "num_generations: 7", "grpo-math:", "no multiple of num_generations = 7"),
-        ("max_steps: 20}", "max_steps: 20, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
+        ("max_steps: 12}", "max_steps: 12, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
     ],
 )  # fmt: skip
 def test_a_fault_names_line_field_found_and_meant(tmp_path: Path, old: str, new: str, line_of: str, says: str) -> None:
