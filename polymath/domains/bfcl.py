@@ -1,4 +1,4 @@
-"""Single-turn function calling of the Berkeley leaderboard's sets (`make bfcl`).
+"""Single-turn function calling of the Berkeley leaderboard's sets (distribution `bfcl-eval`).
 
 The data lie in the distribution `bfcl-eval` as JSON lines, with schemas in a dialect of their own, and with lists of
 accepted values in the place of answers. An entry that contradicts itself is skipped, and `load` says why.
@@ -88,7 +88,7 @@ def _rows(category: Category, folder: str = "") -> list[dict[str, Any]]:
     try:
         package = importlib.resources.files("bfcl_eval")  # imports the top package alone, which is empty
     except ImportError as error:
-        raise ImportError("the domain 'bfcl' needs its data: make bfcl, or pip install --no-deps bfcl-eval") from error
+        raise ImportError("the domain 'bfcl' needs its data: pip install --no-deps bfcl-eval") from error
     path = package.joinpath("data", folder, f"BFCL_v4_{category}.json")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 

@@ -148,7 +148,7 @@ def test_schemas_are_translated_at_every_depth() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bfcl_eval", None)
-    with pytest.raises(ImportError, match="make bfcl"):
+    with pytest.raises(ImportError, match="--no-deps bfcl-eval"):
         load.__wrapped__("multiple")
 
 
