@@ -7,7 +7,7 @@ position. The mean is taken within each domain, so a domain of short answers wei
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
@@ -19,7 +19,7 @@ from polymath.run_dir import StageDir
 from polymath.training import KEPT_A_STEP, write_rollouts
 from polymath.vocabulary import decode
 
-SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask")
 
 
 def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -32,9 +32,30 @@ def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: t
     return (weights / tokens.clamp(min=1))[teacher_index]
 
 
+class Head(NamedTuple):
+    """What projects hidden states, as it is now: an adapter may train rows of it, and adapters are switched."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    @classmethod
+    def of(cls, module: Any) -> "Head":
+        return cls(module.weight, getattr(module, "bias", None))
+
+
 def _written(batch: Batch) -> torch.Tensor:
     """`[B, T]`: 1 at the tokens that the student wrote, 0 at padding and at what tools answered."""
     return batch["completion_mask"] * batch["tool_mask"]
+
+
+def _trimmed(batch: Batch) -> Batch:
+    """Some rows of a batch without the columns that are padding in all of them: prompts at the left, the rest right."""
+    prompt = int(batch["prompt_mask"].sum(dim=1).max())
+    completion = int(batch["completion_mask"].sum(dim=1).max())
+    return {
+        key: value[:, value.size(1) - prompt :] if key.startswith("prompt") else value[:, :completion]
+        for key, value in batch.items()
+    }
 
 
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
@@ -73,23 +94,23 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             return self._weighted_divergence(unwrapped_student, inputs)
 
     def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        mask_BT = _written(inputs).bool()
-        student_BTH = self._hidden_states(student, inputs)
         head = student.get_output_embeddings()
-        loss, entropy = student_BTH.new_zeros((), dtype=torch.float32), student_BTH.new_zeros((), dtype=torch.float32)
+        loss, entropy = torch.zeros((), device=head.weight.device), torch.zeros((), device=head.weight.device)
         for index in inputs["teacher_index"].unique().tolist():
             rows = inputs["teacher_index"] == index
+            # The rows of a teacher go through both models by themselves: short answers are not padded to long ones
+            own = _trimmed({key: inputs[key][rows] for key in SEQUENCES})
+            mask_BT = _written(own).bool()
             teacher = self.teachers[self.teacher_ids[index]]
             with teacher.active():
-                teacher_BTH = self._hidden_states(teacher.backbone(), {key: inputs[key][rows] for key in SEQUENCES})
-            divergence_N, entropy_N = self._divergence(
-                student_BTH[rows], head, teacher_BTH, teacher.head(), mask_BT[rows]
-            )
-            scale_N = inputs["domain_scale"][rows][:, None].expand_as(mask_BT[rows])[mask_BT[rows]]
+                teacher_BTH, teacher_head = self._hidden_states(teacher.backbone(), own), Head.of(teacher.head())
+            student_BTH = self._hidden_states(student, own)
+            divergence_N, entropy_N = self._divergence(student_BTH, Head.of(head), teacher_BTH, teacher_head, mask_BT)
+            scale_N = inputs["domain_scale"][rows][:, None].expand_as(mask_BT)[mask_BT]
             loss = loss + (divergence_N * scale_N).sum()
             entropy = entropy + entropy_N.sum()
             self._metrics["train"][f"kl/{self.teacher_ids[index]}"].append(divergence_N.mean().item())
-        return loss, entropy.detach(), mask_BT.sum()
+        return loss, entropy.detach(), _written(inputs).sum()
 
     def _hidden_states(self, model: Any, inputs: Batch) -> torch.Tensor:
         """Last hidden states `[B, T, H]` at the positions that predict the completion's tokens."""
@@ -98,7 +119,12 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         return self._get_last_hidden_state(model, ids, mask, inputs["completion_ids"].size(1))
 
     def _divergence(
-        self, student_BTH: torch.Tensor, head: Any, teacher_BTH: torch.Tensor, teacher_head: Any, mask_BT: torch.Tensor
+        self,
+        student_BTH: torch.Tensor,
+        head: Head,
+        teacher_BTH: torch.Tensor,
+        teacher_head: Head,
+        mask_BT: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Divergence and student entropy, `[N]` each, at the N positions inside the mask."""
         return ChunkedDivergenceFunction.apply(
