@@ -177,7 +177,7 @@ def metric_names(logs: dict[str, Any]) -> dict[str, float]:
     """Logged numbers under Polymath's names."""
     named = {}
     for key, value in logs.items():
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float) or key == "num_tokens":  # a counter that begins again on resuming
             continue
         if key.startswith("rewards/") and key.endswith("/mean"):
             key = f"reward/{key.removeprefix('rewards/').removesuffix('/mean')}"
