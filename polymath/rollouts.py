@@ -47,6 +47,8 @@ class RolloutMixin:
     wrote, turn by turn, is put into the row as `turns`, where the rewards find it.
     """
 
+    _gives_logprobs = False  # whether the trainer's `_generate_single_turn` returns log-probabilities
+
     def __init__(self, *, form: Format, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.form = form
@@ -96,8 +98,6 @@ class RolloutMixin:
         if trainer.use_vllm and trainer.args.vllm_max_model_length:
             limits.append(trainer.args.vllm_max_model_length)
         return min(limits)
-
-    _gives_logprobs = False  # whether the trainer's `_generate_single_turn` returns log-probabilities
 
     def _note(self, episodes: list[Episode]) -> None:
         """Put the turns into their rows, and log what each mode writes."""

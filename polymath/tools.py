@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from polymath.chat.tokens import first_token
+from polymath.chat.tokens import UNTELLABLE, first_token
 
 MAX_RESULT = 4000  # characters of a result that the model is shown
 Tool = Callable[..., Any]
@@ -76,7 +76,7 @@ def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = text.encode(errors="replace").decode()  # a lone surrogate, which JSON can hold, is no text
     if first_token(text):  # would be read as part of the conversation, and must not be repeated here
-        return "error: the result holds a token of the chat format"
+        return UNTELLABLE
     return text if len(text) <= MAX_RESULT else text[:MAX_RESULT] + " ..."
 
 

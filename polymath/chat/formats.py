@@ -9,13 +9,12 @@ from jinja2 import TemplateError
 
 from polymath.chat.dsml import V4, render_calls
 from polymath.chat.encode import Message, Segment, Turn, read_turns, segments, tool_results
-from polymath.chat.tokens import ALL_TOKENS, END_THINK, EOS, MAX_EFFORT, THINK, Mode
+from polymath.chat.tokens import ALL_TOKENS, END_THINK, EOS, MAX_EFFORT, THINK, UNTELLABLE, Mode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FormatKind = Literal["v4", "native"]
-UNTELLABLE = "error: the result holds a token of the chat format"
 MARK = "\u0001"  # stands for an answer where a template is asked what surrounds one
 
 

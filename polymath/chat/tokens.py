@@ -17,6 +17,7 @@ TEXT_TOKENS = (USER, ASSISTANT, THINK, END_THINK, DSML, REMINDER, *TASKS.values(
 ALL_TOKENS = (*SPECIAL_TOKENS, *TEXT_TOKENS)
 ANY_TOKEN = re.compile("|".join(map(re.escape, ALL_TOKENS)))
 
+UNTELLABLE = "error: the result holds a token of the chat format"  # told in the place of such a result
 MAX_EFFORT = (
     "Reasoning Effort: Absolute maximum with no shortcuts permitted.\n"
     "You MUST be very thorough in your thinking and comprehensively decompose the problem to resolve the root cause, "
