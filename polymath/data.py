@@ -22,7 +22,8 @@ class Row:
 
     `prompt` ends where the model begins to write. `completion` is the demonstration: what the model writes to the end
     of its last turn, and between that what tools answer. `think` is how the mode is rendered, `budget` the most tokens
-    that the model may write. `environment` executes its calls. `answer` is what the reward named `reward` verifies.
+    that the model may write, `length_penalty` what its reasoning costs. `environment` executes its calls. `answer` is
+    what the verifier named `reward` reads.
     """
 
     prompt: str
@@ -34,6 +35,7 @@ class Row:
     reward: str
     answer: str
     environment: str = ""
+    length_penalty: float = 0.0
 
 
 def training_rows(
@@ -80,6 +82,7 @@ def _row(domain: str, reward: str, task: Task, mode: str, config: ModeConfig, fo
         reward=reward,
         answer=task.answer,
         environment=task.environment,
+        length_penalty=config.length_penalty,
     )
 
 

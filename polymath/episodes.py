@@ -34,6 +34,7 @@ class Episode:
     mask: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)  # what the model wrote, turn by turn
+    turn_ids: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.desk = open_environment(self.environment)
@@ -69,6 +70,7 @@ def play(
         for index, episode in enumerate(open_ones):
             own = ids[index][: budgets[index]]
             episode.extend(own, logprobs[index][: len(own)] if logprobs else None, written=True)
+            episode.turn_ids.append(own)
             episode.turns.append(decode(tokenizer, own))
             if answered := _answer(episode, form):
                 given = tokenizer.encode(answered, add_special_tokens=False)

@@ -1,25 +1,24 @@
 """The `eval` stage: sampled accuracy on held-out tasks, in every domain and mode."""
 
+import asyncio
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 
 from polymath import models
 from polymath.chat import Format, format_for
+from polymath.completion import read
 from polymath.data import Row, held_out_rows
 from polymath.episodes import Episode, play
 from polymath.eval_config import EvalConfig
-from polymath.run_dir import StageDir, append_line, read_json, write_json, write_text
+from polymath.run_dir import StageDir, append_line, keep_lines, read_json, write_json, write_text
 from polymath.stage import StageJob
 from polymath.training import Report, peak_memory
 from polymath.vocabulary import decode
-
-Verify = Callable[[str, list[str], Any, str, str], float]  # reward's name, turns, think mode, answer, end-of-turn token
-KeepsFormat = Callable[[list[str], Any, str], bool]
 
 
 def run(job: StageJob, report: Report) -> None:
@@ -30,6 +29,9 @@ def run(job: StageJob, report: Report) -> None:
     for index, name in enumerate(config.models):
         path = folder.scores / f"{name}.json"
         if not path.exists():
+            keep_lines(
+                folder.sandbox, lambda line, done=config.models[:index]: line["episode"].partition("/")[0] in done
+            )
             scores, samples = _score_model(job, config, name)
             write_text(
                 folder.scores / f"{name}.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
@@ -57,7 +59,7 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
             for row in held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
         ]
         episodes = _play(rows, model, tokenizer, form, config)
-        checks = _check(rows, episodes, form, job.extra)
+        checks = _check(f"{name}/{domain}", rows, episodes, tokenizer, form, job)
         for mode in job.modes:
             own = [index for index, row in enumerate(rows) if row.mode == mode]
             lengths = [sum(episodes[index].mask) for index in own]
@@ -72,18 +74,16 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
 
 
 def _check(
-    rows: Sequence[Row], episodes: Sequence[Episode], form: Format, extra: Mapping[str, Any]
+    name: str, rows: Sequence[Row], episodes: Sequence[Episode], tokenizer: Any, form: Format, job: StageJob
 ) -> list[tuple[float, bool]]:
     """What each episode is worth, and whether it keeps to the format of its mode."""
-    verify: Verify = extra["verify"]
-    keeps_format: KeepsFormat = extra["keeps_format"]
-    return [
-        (
-            verify(row.reward, episode.turns, row.think, row.answer, form.eos_token),
-            keeps_format(episode.turns, row.think, form.eos_token),
-        )
-        for row, episode in zip(rows, episodes, strict=True)
+    completions = [
+        read(vars(row), episode.turns, episode.turn_ids, tokenizer, form, f"{name}/{place}")
+        for place, (row, episode) in enumerate(zip(rows, episodes, strict=True))
     ]
+    with job.extra["open_bench"](job.extra["sandbox"], StageDir(job.folder).sandbox) as bench:
+        scores = asyncio.run(bench.verify(completions))
+    return [(score.value, own.keeps_format()) for score, own in zip(scores, completions, strict=True)]
 
 
 def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> dict[str, float]:

@@ -5,7 +5,6 @@ domains, the fingerprints of the stages it reads) and of the code that runs it.
 """
 
 import hashlib
-import importlib
 import json
 import multiprocessing.connection
 import os
@@ -24,6 +23,9 @@ from polymath.progress import Display
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
 from polymath.stage import BASE, BaseConfig, ModeConfig, RolloutConfig, StageConfig, StageJob
+from rewards import open_bench
+from rewards.gold import GoldError, check_gold
+from rewards.sandbox import SandboxError
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNERS = {
@@ -92,9 +94,8 @@ def _given(recipe: Recipe, config: StageConfig) -> dict[str, Any]:
     if isinstance(config, BaseConfig):
         names = tuple(recipe.domains) if isinstance(recipe.model, TinyModel) else ()
         extra["model"] = recipe.model
-    if config.kind == "eval":
-        rewards = importlib.import_module("rewards")
-        extra |= {"verify": rewards.verify, "keeps_format": rewards.keeps_format}
+    if config.kind in ("eval", "grpo"):
+        extra |= {"open_bench": open_bench, "sandbox": recipe.sandbox}
     own_seed = getattr(config, "seed", None)
     return {
         "config": config,
@@ -183,6 +184,7 @@ class Pipeline:
 
     def __init__(self, recipe: Recipe, run: RunDir, display: Display) -> None:
         self.run_dir, self.display = run, display
+        self.sandbox, self.seed = recipe.sandbox, recipe.seed
         self.plans = {plan.job.name: plan for plan in plan(recipe, run)}
         self.slots = list(range(launch.count_gpus() or os.cpu_count() or 1))
         self.running: dict[str, StageProcess] = {}
@@ -193,6 +195,7 @@ class Pipeline:
         """Finish every stage. Raises `StageFailed` once those that could still finish have."""
         for stage in self.plans.values():
             self._settle(stage)
+        self._check_gold()
         try:
             while self._start_ready() or self.running:
                 self._listen()
@@ -201,6 +204,20 @@ class Pipeline:
                 stage.process.terminate()
         if self.errors:
             raise StageFailed("\n".join(self.errors.values()))
+
+    def _check_gold(self) -> None:
+        """No stage starts on a verifier that its domain's own answers do not satisfy, or without the sandbox it needs."""
+        judging = [p.job for n, p in self.plans.items() if n not in self.done and "open_bench" in p.job.extra]
+        domains = {name: domain for job in judging for name, domain in job.domains.items()}
+        with open_bench(self.sandbox) as bench:
+            try:
+                check_gold(domains, bench, self.seed)
+                protections = bench.protections()
+            except (GoldError, SandboxError, ImportError) as error:
+                raise StageFailed(str(error)) from error
+        if protections:
+            self.run_dir.event("sandbox", protections=sorted(protections))
+            self.display.note(f"sandbox: {', '.join(sorted(protections))}")
 
     def _settle(self, stage: Plan) -> None:
         """Skip what is done; move aside what other settings made, so that nothing is lost."""

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 # What tells most about a stage, the first that it has; shown beside its bar
-HEADLINES = ("reward/verified", "kl/", "train/loss", "accuracy/")
+HEADLINES = ("reward/verifier", "kl/", "train/loss", "accuracy/")
 LINE_EVERY_S = 10.0
 
 

@@ -15,9 +15,11 @@ from polymath.chat import MODES
 from polymath.domains import Domain, is_evaluation_only
 from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
+from polymath.sandbox_config import SandboxConfig
 from polymath.source import Location, Problem, RecipeError, Source, nearest
 from polymath.stage import BASE, LoraConfig, ModeConfig, Modes, StageConfig
 from polymath.strict import StrictModel
+from rewards import REWARD_TYPES, PythonReward
 from rl.config import GrpoConfig
 from sft.config import SftConfig
 
@@ -41,6 +43,7 @@ class Recipe(StrictModel):
         "model's own template.",
     )
     domains: dict[StageName, Domain] = Field(min_length=1)
+    sandbox: SandboxConfig = SandboxConfig()
     modes: Modes = Field(default_factory=lambda: {mode: ModeConfig(think=mode) for mode in MODES}, min_length=1)
     stages: dict[StageName, Stage] = Field(min_length=1)
 
@@ -166,8 +169,8 @@ def _which_mode(location: Location) -> str:
 def _without_tags(location: Location) -> Location:
     """pydantic names the member of a union within the path; the recipe does not."""
     tag = {"stages": 2, "domains": 2, "model": 1}.get(str(location[0]) if location else "")
-    path = tuple(part for index, part in enumerate(location) if index != tag)
-    return tuple(part for part in path if part != "[key]")
+    path = tuple(part for index, part in enumerate(location) if index != tag and part != "[key]")
+    return path[:4] + path[5:] if path[2:3] == ("rewards",) else path
 
 
 def _kinds(location: Location) -> list[str]:
@@ -187,6 +190,11 @@ def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
             return _keys(ModeConfig)
         case ("stages", _, "lora", _):
             return _keys(LoraConfig)
+        case ("stages", name, "rewards", int(place), _):
+            reward = data["stages"][name]["rewards"][place]["name"]
+            return _keys(REWARD_TYPES.get(reward, PythonReward))
+        case ("sandbox", _):
+            return _keys(SandboxConfig)
     return [*_keys(Recipe), "defaults"]
 
 

@@ -61,7 +61,7 @@ def _draw(
         )
     curves = {
         "rl": ("Reinforcement", "Verified reward of the sampled completions, and tokens a completion by think mode.",
-               {"verified reward": _series(recipe, folders, "grpo", "reward/verified"),
+               {"verified reward": _series(recipe, folders, "grpo", "reward/verifier"),
                 "completion length, tokens": _series(recipe, folders, "grpo", "length/")}),
         "distillation": ("Distillation", "Divergence of the student from each teacher, and its completions' length.",
                {"KL(student || teacher), nats a token": _series(recipe, folders, "opd", "kl/"),

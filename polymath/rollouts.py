@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from trl.trainer.utils import RepeatSampler
 
 from polymath.chat import Format
+from polymath.completion import read
 from polymath.episodes import Episode, play
 
 Batch = dict[str, Any]
@@ -44,7 +45,7 @@ class RolloutMixin:
     """Stands in front of either trainer in the order of classes.
 
     A batch is a list of rows; each is sampled as an episode, in its own mode, within its own budget. What the model
-    wrote, turn by turn, is put into the row as `turns`, where the rewards find it.
+    wrote is put into the row as `sample`, a `Completion`, where the rewards find it.
     """
 
     _gives_logprobs = False  # whether the trainer's `_generate_single_turn` returns log-probabilities
@@ -102,8 +103,10 @@ class RolloutMixin:
     def _note(self, episodes: list[Episode]) -> None:
         """Put the turns into their rows, and log what each mode writes."""
         metrics = cast(Any, self)._metrics["train"]
-        for row, episode in zip(self._rows, episodes, strict=True):
-            row["turns"] = episode.turns
+        step = cast(Any, self).state.global_step + 1
+        for place, (row, episode) in enumerate(zip(self._rows, episodes, strict=True)):
+            name = f"{step}/{place}"
+            row["sample"] = read(row, episode.turns, episode.turn_ids, self._text_tokenizer(), self.form, name)
         metrics["length/mean"].append(sum(sum(episode.mask) for episode in episodes) / len(episodes))
         for mode in sorted({row["mode"] for row in self._rows}):
             own = [e for e, row in zip(episodes, self._rows, strict=True) if row["mode"] == mode]

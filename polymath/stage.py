@@ -26,7 +26,7 @@ class ModeConfig(StrictModel):
     length_penalty: float = Field(
         default=0.0,
         ge=0,
-        description="k of the length penalty -min(length_penalty_max, k * reasoning_tokens / length_norm).",
+        description="k of the reward `length_penalty`, -min(maximum, k * reasoning_tokens / length_norm).",
     )
 
 

@@ -136,6 +136,7 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     for path in (folder.metrics, folder.rollouts):
         keep_lines(path, lambda line: line["step"] <= done)
+    keep_lines(folder.sandbox, lambda line: int(line["episode"].partition("/")[0]) <= done)
     trainer.add_callback(RunCallback(folder, report))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     with whole_folder(folder.model) as target:

@@ -1,36 +1,116 @@
 """Rewards: what an episode is worth, from what the model wrote alone; no torch.
 
-A verifier takes the model's turns, parsed, and the answer that their task stores, and gives 1.0 or 0.0. A turn that
-does not keep to the format of its think mode makes the episode worth nothing: it cannot be read.
+A recipe lists rewards by name, with weights and arguments; a domain names the verifier of its rows. To add one: write a
+`RewardConfig` that can be called on a batch (or a `Verifier` with `verify`), and name it below.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from polymath.chat import Mode, parse
-from rewards.final_state import final_state
-from rewards.function_calls import function_calls
-from rewards.math_answer import math_answer
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-Turns = Sequence[Mapping[str, Any]]
-VERIFIERS: dict[str, Callable[[Turns, str], float]] = {
-    "math_answer": math_answer,
-    "final_state": final_state,
-    "function_calls": function_calls,
-}
+from polymath.completion import Completion
+from polymath.domains.python import find_module, load
+from polymath.sandbox_config import SandboxConfig
+from polymath.source import nearest
+from rewards.base import RewardConfig, Verifier, Workbench, call_custom
+from rewards.code_tests import CodeTests
+from rewards.final_state import FinalState
+from rewards.instruction_following import Instructions
+from rewards.length import L1Exact, L1Max, LengthPenalty, SoftOverlong
+from rewards.math_answer import MathAnswer
+from rewards.score import Score, Scores
+from rewards.style import FormatReward, Language, Repetition
+from rewards.tool_calls import ToolCalls
+
+VERIFIER_TYPES: tuple[type[Verifier], ...] = (MathAnswer, CodeTests, Instructions, ToolCalls, FinalState)
+VERIFIERS: dict[str, Verifier] = {kind.model_fields["name"].default: kind() for kind in VERIFIER_TYPES}
 
 
-def verify(reward: str, turns: Sequence[str], think: Mode, answer: str, eos_token: str) -> float:
-    """The reward of an episode, turn by turn with special tokens and all; 0.0 where a turn breaks the format."""
-    parsed = [parse(turn, think, strict=False, eos_token=eos_token) for turn in turns]
-    if any(turn["faults"] for turn in parsed):
-        return 0.0
-    return VERIFIERS[reward](parsed, answer)
+class OwnVerifier(RewardConfig):
+    """Each row's own verifier, with its usual settings."""
+
+    name: Literal["verifier"] = "verifier"
+
+    async def __call__(self, completions: Sequence[Completion], bench: Workbench) -> list[Score]:
+        return await bench.verify(completions)
 
 
-def keeps_format(turns: Sequence[str], think: Mode, eos_token: str) -> bool:
-    """Whether every turn can be read, and the first one reasons if and only if its mode does."""
-    parsed = [parse(turn, think, strict=False, eos_token=eos_token) for turn in turns]
-    if not parsed or any(turn["faults"] for turn in parsed):
-        return False
-    return bool(parsed[0]["reasoning"].strip()) == (think != "non_think")
+class PythonReward(RewardConfig):
+    """A user's own function: `(completions, **arguments) -> list of Score, float or None`, async or not."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="`module:function`.")
+    arguments: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _can_be_called(self) -> "PythonReward":
+        find_module(self.name)
+        names = inspect.signature(load(self.name)).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in names.values())
+        for argument in self.arguments:
+            if argument not in names and not takes_any:
+                raise ValueError(f"{self.name} takes no argument {argument!r}{nearest(argument, list(names)[1:])}")
+        return self
+
+    def __call__(self, completions: Sequence[Completion], bench: Workbench) -> Awaitable[Scores]:
+        return call_custom(self.name, self.arguments, completions)
+
+    def source_file(self) -> Path:
+        """The file of the function: when it changes, what it rewarded is out of date."""
+        return find_module(self.name)
+
+
+REWARD_TYPES: dict[str, type[RewardConfig]] = {
+    kind.model_fields["name"].default: kind
+    for kind in (
+        OwnVerifier, *VERIFIER_TYPES, LengthPenalty, SoftOverlong, L1Exact, L1Max, FormatReward, Language, Repetition,
+    )
+}  # fmt: skip
+
+
+def _named(value: Any) -> Any:
+    """A name alone stands for the reward without arguments; a name that is not known is refused."""
+    given = {"name": value} if isinstance(value, str) else value
+    name = given.get("name") if isinstance(given, dict) else None
+    if isinstance(given, dict) and not isinstance(name, str):
+        raise ValueError(f"a reward has a name; known are {', '.join(REWARD_TYPES)}, and module:function")
+    if isinstance(name, str) and name not in REWARD_TYPES and ":" not in name:
+        raise ValueError(f"no reward {name!r}{nearest(name, REWARD_TYPES)}")
+    return given
+
+
+def _tag(value: Any) -> str:
+    name = value.get("name", "") if isinstance(value, dict) else getattr(value, "name", "")
+    return "python" if ":" in name else name
+
+
+AnyReward = (
+    Annotated[OwnVerifier, Tag("verifier")]
+    | Annotated[MathAnswer, Tag("math_answer")]
+    | Annotated[CodeTests, Tag("code_tests")]
+    | Annotated[Instructions, Tag("instructions")]
+    | Annotated[ToolCalls, Tag("tool_calls")]
+    | Annotated[FinalState, Tag("final_state")]
+    | Annotated[LengthPenalty, Tag("length_penalty")]
+    | Annotated[SoftOverlong, Tag("soft_overlong")]
+    | Annotated[L1Exact, Tag("l1_exact")]
+    | Annotated[L1Max, Tag("l1_max")]
+    | Annotated[FormatReward, Tag("format")]
+    | Annotated[Language, Tag("language")]
+    | Annotated[Repetition, Tag("repetition")]
+    | Annotated[PythonReward, Tag("python")]
+)
+RewardSetting = Annotated[
+    Annotated[AnyReward, Discriminator(_tag)],
+    BeforeValidator(_named, json_schema_input_type=str | Annotated[AnyReward, Discriminator(_tag)]),
+]
+
+
+def open_bench(sandbox: SandboxConfig, log: Path | None = None) -> Workbench:
+    """A bench with every verifier at its usual settings; `log` is where commands of the sandbox are written down."""
+    return Workbench(VERIFIERS, sandbox, log)
+
+
+__all__ = ["REWARD_TYPES", "VERIFIERS", "Completion", "RewardSetting", "Score", "Workbench", "open_bench"]

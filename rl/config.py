@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from polymath.stage import RolloutConfig
+from rewards import LengthPenalty, OwnVerifier, RewardSetting
 
 
 class GrpoConfig(RolloutConfig):
@@ -20,8 +21,12 @@ class GrpoConfig(RolloutConfig):
         default="none", description="`none`: advantages are not divided by a deviation (V3.2 report, section 3.1)."
     )
     mask_truncated_completions: bool = False
-    length_norm: PositiveInt = Field(default=256, description="Reasoning tokens at which the penalty is the mode's k.")
-    length_penalty_max: float = Field(default=0.5, ge=0, description="The largest length penalty.")
+    rewards: tuple[RewardSetting, ...] = Field(
+        default=(OwnVerifier(), LengthPenalty()),
+        min_length=1,
+        description="What completions are worth, summed with weights: names, with arguments where they differ from the "
+        "usual ones, or `module:function` of your own.",
+    )
 
     def rows_per_step(self) -> int:
         """Prompts: each stands in a batch `num_generations` times."""

@@ -1,61 +1,66 @@
-"""Rewards as TRL calls them: lists of columns in, one number a completion out."""
+"""A recipe's rewards as TRL calls them: columns in, one number a completion out."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, TrainerState
+from polymath.completion import Completion
+from rewards.base import RewardConfig, Workbench
+from rewards.score import Score, score_batch
 
-import rewards
-from polymath.chat import Format, Mode, parse
-from polymath.run_dir import StageDir
-from polymath.stage import ModeConfig
-from polymath.training import KEPT_A_STEP, write_rollouts
-from rewards.length import length_penalty
-
-Rewarder = Callable[..., list[float | None]]
+RewardFunction = Callable[..., Awaitable[list[float | None]]]
 
 
-def verifier(form: Format, folder: StageDir) -> Rewarder:
-    """The reward of each row's own verifier; some of what it sees is kept in `rollouts.jsonl`."""
+class Scorer:
+    """The rewards of a stage, and what they said of the latest batch."""
 
-    def verified(
-        prompts: list[str],
-        turns: list[list[str]],
-        think: list[Mode],
-        reward: list[str],
-        answer: list[str],
-        trainer_state: TrainerState,
-        **_: Any,
-    ) -> list[float | None]:
-        values: list[float | None] = [
-            rewards.verify(*row, eos_token=form.eos_token) for row in zip(reward, turns, think, answer, strict=True)
-        ]
-        samples = zip(prompts, turns, values, strict=True)
-        kept = [{"prompt": prompt, "turns": texts, "reward": value} for prompt, texts, value in samples]
-        write_rollouts(folder, trainer_state.global_step + 1, kept[:: len(kept) // KEPT_A_STEP or 1])
-        return values
+    def __init__(self, settings: Sequence[RewardConfig], bench: Workbench) -> None:
+        self.bench = bench
+        self.settings = dict(zip(_labels(settings), settings, strict=True))
+        self.latest: dict[str, list[Score | None]] = {}
 
-    return verified
+    def functions(self) -> list[RewardFunction]:
+        """One a reward, each named as its metric is; TRL awaits them together."""
+        return [self._function(label, setting) for label, setting in self.settings.items()]
+
+    def weights(self) -> list[float]:
+        """In the same order."""
+        return [setting.weight for setting in self.settings.values()]
+
+    def _function(self, label: str, setting: RewardConfig) -> RewardFunction:
+        async def reward(sample: list[Completion], **_: Any) -> list[float | None]:
+            scores = await score_batch(label, lambda completions: setting(completions, self.bench), sample)
+            self.latest[label] = scores
+            return [None if score is None else score.value for score in scores]
+
+        reward.__name__ = label
+        return reward
+
+    def part_means(self) -> dict[str, float]:
+        """Mean of each part of each reward over the rows that have it: `reward/<name>/<part>`."""
+        values: dict[str, list[float]] = {}
+        for label, scores in self.latest.items():
+            for score in scores:
+                for part, value in score.parts.items() if score else ():
+                    values.setdefault(f"reward/{label}/{part}", []).append(value)
+        return {name: sum(own) / len(own) for name, own in values.items()}
+
+    def told(self, place: int) -> dict[str, Any]:
+        """What each reward said of one completion of the latest batch, for a person to read."""
+        scores = {label: own[place] for label, own in self.latest.items()}
+        return {
+            label: {"value": score.value} | ({"faults": list(score.faults)} if score.faults else {})
+            for label, score in scores.items()
+            if score
+        }
 
 
-def length_reward(
-    tokenizer: PreTrainedTokenizerBase, modes: Mapping[str, ModeConfig], length_norm: int, maximum: float
-) -> Rewarder:
-    """The length penalty of each row's think mode."""
-
-    def length(turns: list[list[str]], mode: list[str], think: list[Mode], **_: Any) -> list[float | None]:
-        reasoning = [count_reasoning(tokenizer, *row) for row in zip(turns, think, strict=True)]
-        return [
-            length_penalty(tokens, modes[own].length_penalty, length_norm, maximum)
-            for tokens, own in zip(reasoning, mode, strict=True)
-        ]
-
-    return length
-
-
-def count_reasoning(tokenizer: PreTrainedTokenizerBase, turns: list[str], think: Mode) -> int:
-    """Tokens of reasoning in all turns of an episode: all of a turn's where it is never closed, none in Non-think."""
-    if think == "non_think":
-        return 0
-    reasoning = [parse(turn, think, strict=False)["reasoning"] for turn in turns]
-    return sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in reasoning)
+def _labels(settings: Sequence[RewardConfig]) -> list[str]:
+    """The rewards' names as metrics have them: a function's without its module, and a second one numbered."""
+    names = [setting.name.rpartition(":")[2] for setting in settings]
+    seen: Counter[str] = Counter()
+    labels = []
+    for name in names:
+        seen[name] += 1
+        labels.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return labels

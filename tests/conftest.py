@@ -1,12 +1,17 @@
 """What several tests share: random conversations in everything that the V4 format can express."""
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from polymath.chat import MODES, Mode
+from polymath.chat import MODES, Mode, parse
+from polymath.chat.tokens import EOS
+from polymath.completion import Completion
+from polymath.sandbox_config import SandboxConfig
+from rewards import Score, Workbench, open_bench
 
 Case = tuple[list[dict[str, Any]], Mode, dict[str, Any]]
 
@@ -153,3 +158,30 @@ def conversations() -> Callable[[int, int], list[Case]]:
         return [writer.case() for _ in range(count)]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Workbench]:
+    with open_bench(SandboxConfig()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def score(bench: Workbench) -> Callable[[str, Sequence[dict[str, Any]], str], Score]:
+    """What a verifier says of turns that are parsed."""
+
+    def verified(reward: str, turns: Sequence[dict[str, Any]], answer: str) -> Score:
+        return asyncio.run(bench.verify([Completion(turns=tuple(turns), reward=reward, answer=answer)]))[0]
+
+    return verified
+
+
+@pytest.fixture
+def worth(score: Callable[..., Score]) -> Callable[..., float]:
+    """What a verifier gives to turns as a model writes them."""
+
+    def worth(reward: str, texts: Sequence[str], think: Mode, answer: str, eos: str = EOS) -> float:
+        turns = [parse(text, think, strict=False, eos_token=eos) for text in texts]
+        return score(reward, turns, answer).value
+
+    return worth

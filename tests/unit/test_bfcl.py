@@ -1,21 +1,31 @@
 """Function calling: the verifier by hand, and the Berkeley sets as they ship."""
 
+import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 from polymath.chat import parse, render
+from polymath.chat.decode import Fault
+from polymath.completion import Completion
 from polymath.domains import bfcl
 from polymath.domains.bfcl import CATEGORIES, NO_CALL, BfclDomain, load
 from polymath.domains.task import Task, call, reply
-from rewards.function_calls import function_calls
+from polymath.sandbox_config import SandboxConfig
+from rewards import open_bench
 
 needs_data = pytest.mark.skipif(find_spec("bfcl_eval") is None, reason="bfcl-eval is not installed")
 JSON_TYPES = {"string", "integer", "number", "boolean", "array", "object"}
+
+
+def tool_calls(turns: Sequence[Mapping[str, Any]], answer: str) -> float:
+    completion = Completion(turns=tuple(turns), reward="tool_calls", answer=answer)
+    (score,) = asyncio.run(open_bench(SandboxConfig()).verify([completion]))
+    return score.value
 
 
 def parameter(
@@ -35,7 +45,7 @@ def written(name: str, arguments: Any) -> dict[str, Any]:
 
 def worth(expected: list[dict], *calls: tuple[str, Any], **fields: Any) -> float:
     turn = {**reply("", calls=tuple(written(*one) for one in calls)), **fields}
-    return function_calls([turn], json.dumps(expected))
+    return tool_calls([turn], json.dumps(expected))
 
 
 def takes(parameter: dict[str, Any], value: Any) -> bool:
@@ -94,6 +104,18 @@ def test_calls_match_in_any_order_and_each_once() -> None:
     assert worth([other], ("g_h", {"x": "a"})) == worth([other], ("G.h", {"x": "a"})) == 0.0
 
 
+def test_turns_have_an_order_and_their_calls_have_none() -> None:
+    a, b, c = ("a", {}), ("b", {}), ("c", {})
+    steps = json.dumps({"steps": [[wanted("a"), wanted("b")], [wanted("c")], []]})
+
+    def turns(*every: list[tuple[str, Any]]) -> list[Mapping[str, Any]]:
+        return [reply("" if calls else "Done.", calls=tuple(written(*one) for one in calls)) for calls in every]
+
+    assert tool_calls(turns([a, b], [c], []), steps) == tool_calls(turns([b, a], [c], []), steps) == 1.0
+    for wrong in ([[c], [a, b], []], [[a], [b, c], []], [[a, b], [c]], [[a, b, c], [], []]):
+        assert tool_calls(turns(*wrong), steps) == 0.0
+
+
 def test_where_no_function_fits_words_are_the_answer() -> None:
     assert worth([], content="None of them fits.") == 1.0
     assert worth([], content=" \n") == 0.0
@@ -101,15 +123,15 @@ def test_where_no_function_fits_words_are_the_answer() -> None:
     assert worth([wanted()], content="None of them fits.") == 0.0
     broken = parse("No.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=", "non_think", strict=False)
     assert broken["tool_calls"] == []
-    assert function_calls([broken], "[]") == 0.0
+    assert tool_calls([broken], "[]") == 0.0
 
 
 def test_one_turn_counts() -> None:
     expected, turn = json.dumps([wanted()]), reply("", calls=(written("f", {}),))
-    assert function_calls([turn], expected) == 1.0
-    assert function_calls([], expected) == function_calls([turn, turn], expected) == 0.0
-    assert function_calls([], "[]") == 0.0
-    assert function_calls([{**turn, "faults": ["something"]}], expected) == 0.0
+    assert tool_calls([turn], expected) == 1.0
+    assert tool_calls([], expected) == tool_calls([turn, turn], expected) == 0.0
+    assert tool_calls([], "[]") == 0.0
+    assert tool_calls([{**turn, "faults": [Fault(0, "something")]}], expected) == 0.0
 
 
 JUNK = ["", "null", "[]", "7", '"x"', "{", "{'x': 1}", '{"": 0}']
@@ -174,7 +196,7 @@ def test_every_demonstration_is_right_and_reads_back(category: Any) -> None:
         assert parsed["content"] == shown["content"] and parsed["reasoning"] == shown["reasoning"] != ""
         read = [(one["function"]["name"], json.loads(one["function"]["arguments"])) for one in parsed["tool_calls"]]
         assert read == [(one["function"]["name"], one["function"]["arguments"]) for one in shown["tool_calls"]]
-        assert function_calls([parsed], task.answer) == function_calls(task.demonstration, task.answer) == 1.0
+        assert tool_calls([parsed], task.answer) == tool_calls(task.demonstration, task.answer) == 1.0
         assert bool(read) == (category not in NO_CALL)
 
 
@@ -200,7 +222,7 @@ def test_wrong_answers_earn_nothing() -> None:
                 reply("", calls=calls * 2),
             ]
             turns += [reply("I do it now.", calls=calls[1:])] if calls else []
-            assert [function_calls([turn], task.answer) for turn in turns] == [0.0] * len(turns)
+            assert [tool_calls([turn], task.answer) for turn in turns] == [0.0] * len(turns)
 
 
 @needs_data

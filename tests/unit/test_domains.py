@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-import rewards
 from polymath.chat import MODES, V4Format
 from polymath.chat.tokens import EOS
 from polymath.data import held_out_rows, training_rows
@@ -43,14 +42,13 @@ def test_swapped_operands_stay_on_one_side() -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
 @pytest.mark.parametrize("mode", MODES)
-def test_gold_answers_earn_full_marks_and_others_nothing(domain: Domain, mode) -> None:
+def test_gold_answers_earn_full_marks_and_others_nothing(worth, domain: Domain, mode) -> None:
     rows = held_out_rows("d", domain, mode, MODES_OF[mode], 100, 0, V4Format())
     turns = [[segment.text for segment in row.completion if segment.generated] for row in rows]
     for index, row in enumerate(rows[:-1]):
-        assert rewards.verify(row.reward, turns[index], mode, row.answer, EOS) == 1.0
-        assert rewards.keeps_format(turns[index], mode, EOS)
+        assert worth(row.reward, turns[index], mode, row.answer) == 1.0
         if row.answer != rows[index + 1].answer:
-            assert rewards.verify(row.reward, turns[index + 1], mode, row.answer, EOS) == 0.0
+            assert worth(row.reward, turns[index + 1], mode, row.answer) == 0.0
 
 
 def test_a_seed_decides_the_tasks() -> None:

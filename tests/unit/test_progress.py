@@ -28,6 +28,6 @@ def test_a_run_is_shown(kind: type[Bars] | type[Lines]) -> None:
 
 
 def test_the_headline_is_what_tells_most() -> None:
-    assert headline({"train/loss": 1.0, "reward/verified": 0.25}) == "reward/verified 0.25"
+    assert headline({"train/loss": 1.0, "reward/verifier": 0.25}) == "reward/verifier 0.25"
     assert headline({"train/loss": 1.0, "kl/a": 0.5, "kl/b": 2.0}) == "kl/a 0.5 kl/b 2"
     assert headline({"time/step": 1.0}) == ""

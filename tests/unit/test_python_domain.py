@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-import rewards
 from polymath.chat import V4Format
-from polymath.chat.tokens import EOS
 from polymath.data import training_rows
 from polymath.domains.python import PythonDomain
 from polymath.pipeline import plan
@@ -41,14 +39,14 @@ def recipe(folder: Path, factory: str) -> Any:
     return load_recipe(path)
 
 
-def test_the_example_is_drawn_executed_and_judged(shop: Path) -> None:
+def test_the_example_is_drawn_executed_and_judged(worth, shop: Path) -> None:
     domain = PythonDomain(factory="shop:Requests")
     rows = training_rows({"shop": domain}, {"shop": 1}, {"high": ModeConfig(think="high")}, 8, 0, V4Format())
     for row in rows:
         turns = [segment.text for segment in row.completion if segment.generated]
-        assert rewards.verify(row.reward, turns, row.think, row.answer, EOS) == 1.0
-        assert rewards.verify(row.reward, turns[-1:], row.think, row.answer, EOS) == 0.0
-        assert rewards.verify(row.reward, [turns[0], *turns], row.think, row.answer, EOS) == 0.0
+        assert worth(row.reward, turns, row.think, row.answer) == 1.0
+        assert worth(row.reward, turns[-1:], row.think, row.answer) == 0.0
+        assert worth(row.reward, [turns[0], *turns], row.think, row.answer) == 0.0
         assert json.loads(row.environment)["factory"] == "shop:Shop" and '{"name": "buy"' in row.prompt
 
 

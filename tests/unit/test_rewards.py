@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-import rewards
+from polymath.chat import Mode, parse
 from polymath.chat.dsml import V4, Call, render_calls
 from polymath.chat.tokens import EOS
-from rewards.final_state import final_state
-from rewards.function_calls import function_calls
+from polymath.completion import Completion
 from rewards.length import length_penalty
-from rewards.math_answer import math_answer
 
 
 def turn(content: str, *calls: Call) -> dict[str, Any]:
@@ -28,10 +26,10 @@ def turn(content: str, *calls: Call) -> dict[str, Any]:
         ("\u2212 85", 0), ("\u221285", 0), ("- 85", 0), ("x-85", 0), ("8\u0665", 0), ("84x 85", 0), ("85.", 1),
     ],
 )  # fmt: skip
-def test_one_right_number_and_no_other(content: str, worth: float) -> None:
-    assert math_answer([turn(content)], "85") == worth
-    assert math_answer([turn(content, Call("f", {}))], "85") == 0
-    assert math_answer([turn(""), turn(content)], "85") == 0
+def test_one_right_number_and_no_other(score, content: str, worth: float) -> None:
+    assert score("math_answer", [turn(content)], "85").value == worth
+    assert score("math_answer", [turn(content, Call("f", {}))], "85").value == 0
+    assert score("math_answer", [turn(""), turn(content)], "85").value == 0
 
 
 STATE = {"book": {"Ada": "12", "Bob": "30"}, "events": [["Monday", 9, "yoga"]], "files": {}}
@@ -60,11 +58,14 @@ def expecting(content: str | None, **changes: Any) -> str:
         ([turn("", Call("__import__", {"name": "os"}), Call("look_up", {"name": 3})), turn("42")], 1),
     ],
 )
-def test_an_answer_on_an_untouched_desk(turns: list[dict[str, Any]], worth: float) -> None:
-    assert final_state(turns, expecting("42")) == worth
+def test_an_answer_on_an_untouched_desk(score, turns: list[dict[str, Any]], worth: float) -> None:
+    assert score("final_state", turns, expecting("42")).value == worth
 
 
-def test_what_the_calls_leave_is_compared() -> None:
+def test_what_the_calls_leave_is_compared(score) -> None:
+    def final_state(turns: list[dict[str, Any]], answer: str) -> float:
+        return score("final_state", turns, answer).value
+
     written = expecting(None, files={"notes": "42"})
     right = turn("", Call("write_file", {"name": "notes", "text": "42"}))
     assert final_state([right, turn("Done.")], written) == 1
@@ -75,36 +76,43 @@ def test_what_the_calls_leave_is_compared() -> None:
     assert final_state([right, turn("", Call("save", {"name": "Eve", "entry": "1"})), turn("Done.")], written) == 0
 
 
-def test_a_broken_format_is_worth_nothing() -> None:
-    assert rewards.verify("math_answer", ["85<eos>"], "non_think", "85", "<eos>") == 1.0
-    assert rewards.verify("math_answer", ["85"], "non_think", "85", "<eos>") == 0.0
-    assert rewards.verify("math_answer", ["85<eos>"], "high", "85", "<eos>") == 0.0
+def test_a_broken_format_is_worth_nothing(worth) -> None:
+    assert worth("math_answer", ["85<eos>"], "non_think", "85", "<eos>") == 1.0
+    assert worth("math_answer", ["85"], "non_think", "85", "<eos>") == 0.0
+    assert worth("math_answer", ["85<eos>"], "high", "85", "<eos>") == 0.0
     cut_off = [render_calls(BOTH, V4), f"42{EOS}"]
-    assert rewards.verify("final_state", cut_off, "non_think", expecting("42"), EOS) == 0.0
+    assert worth("final_state", cut_off, "non_think", expecting("42"), EOS) == 0.0
+
+
+def keeps_format(texts: list[str], think: Mode, eos: str) -> bool:
+    turns = tuple(parse(text, think, strict=False, eos_token=eos) for text in texts)
+    return Completion(turns=turns, reward="", answer="", think=think).keeps_format()
 
 
 def test_a_mode_is_kept_or_not() -> None:
-    assert rewards.keeps_format([f"why</think>4{EOS}", f"</think>5{EOS}"], "high", EOS)
-    assert not rewards.keeps_format([f"</think>4{EOS}"], "high", EOS)
-    assert rewards.keeps_format([f"4{EOS}"], "non_think", EOS)
-    assert not rewards.keeps_format([f"why</think>4{EOS}"], "non_think", EOS)
-    assert not rewards.keeps_format([f"4{EOS}", "5"], "non_think", EOS)
+    assert keeps_format([f"why</think>4{EOS}", f"</think>5{EOS}"], "high", EOS)
+    assert not keeps_format([f"</think>4{EOS}"], "high", EOS)
+    assert keeps_format([f"4{EOS}"], "non_think", EOS)
+    assert not keeps_format([f"why</think>4{EOS}"], "non_think", EOS)
+    assert not keeps_format([f"4{EOS}", "5"], "non_think", EOS)
 
 
-def test_hostile_text_is_worth_nothing_and_harms_nothing() -> None:
+def test_hostile_text_is_worth_nothing_and_harms_nothing(score, worth) -> None:
     nested = f'<\uff5cDSML\uff5cparameter name="a" string="false">{"[" * 20_000}</\uff5cDSML\uff5cparameter>'
     call = f'<\uff5cDSML\uff5cinvoke name="calculate">\n{nested}\n</\uff5cDSML\uff5cinvoke>'
     block = f"\n\n<\uff5cDSML\uff5ctool_calls>\n{call}\n</\uff5cDSML\uff5ctool_calls><eos>"
-    assert rewards.verify("final_state", [block, "42<eos>"], "non_think", expecting("42"), "<eos>") == 0.0
-    assert math_answer([turn("12345678901234567899")], "12345678901234567890") == 0.0
+    assert worth("final_state", [block, "42<eos>"], "non_think", expecting("42"), "<eos>") == 0.0
+    assert score("math_answer", [turn("12345678901234567899")], "12345678901234567890").value == 0.0
 
 
-def test_a_long_answer_is_judged_at_once() -> None:
+def test_a_long_answer_is_judged_at_once(score) -> None:
     started = time.perf_counter()
-    assert final_state([turn("a" * 200_000 + " b "), turn("a" * 200_000 + " b ")], expecting("5")) == 0
-    assert function_calls([turn("", *[Call("f", {})] * 40)], json.dumps([{"name": "f", "parameters": {}}] * 41)) == 0
-    assert function_calls([turn("", *[Call("f", {})] * 40)], json.dumps([{"name": "f", "parameters": {}}] * 40)) == 1
-    assert final_state([], expecting("5")) == 0 and not rewards.keeps_format([], "high", EOS)
+    long = turn("a" * 200_000 + " b ")
+    assert score("final_state", [long, long], expecting("5")).value == 0
+    assert score("math_answer", [turn("(" * 200_000)], "5").value == 0
+    many, asked = [turn("", *[Call("f", {})] * 40)], [{"name": "f", "parameters": {}}] * 41
+    assert [score("tool_calls", many, json.dumps(asked[:n])).value for n in (41, 40)] == [0, 1]
+    assert score("final_state", [], expecting("5")).value == 0 and not keeps_format([], "high", EOS)
     assert time.perf_counter() - started < 2
 
 

@@ -106,8 +106,8 @@ def test_the_order_of_an_epoch_needs_no_history() -> None:
 
 
 def test_metrics_have_our_names() -> None:
-    logs = {"loss": 1.0, "rewards/verified/mean": 0.5, "kl/math": 0.1, "completions/clipped_ratio": 3, "note": "text"}
-    assert metric_names(logs) == {"train/loss": 1.0, "reward/verified": 0.5, "kl/math": 0.1, "length/clipped_ratio": 3}
+    logs = {"loss": 1.0, "rewards/verifier/mean": 0.5, "kl/math": 0.1, "completions/clipped_ratio": 3, "note": "text"}
+    assert metric_names(logs) == {"train/loss": 1.0, "reward/verifier": 0.5, "kl/math": 0.1, "length/clipped_ratio": 3}
 
 
 def test_state_is_merged(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether the calls of a turn are the ones asked for.
+"""Whether the calls of an episode are the ones asked for, by name and typed arguments.
 
 The rules are those of the Berkeley leaderboard (`ast_checker.py` of bfcl-eval): each parameter has a list of accepted
 values, and "" in that list means that the parameter may be left out. It differs on purpose in four places: calls are
@@ -8,7 +8,11 @@ for 1; and strings are compared leniently wherever they stand.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
+
+from polymath.completion import Completion
+from rewards.base import Verifier, Workbench
+from rewards.score import Score
 
 JSON_TYPES: dict[str | None, tuple[type, ...]] = {
     "string": (str,),
@@ -22,24 +26,35 @@ NUMBERS = JSON_TYPES["number"]
 IGNORED = str.maketrans("'", '"', " ,./-_*^")  # "April 1, 2024" and "april 1 2024" are one date
 
 
-def function_calls(turns: Sequence[Mapping[str, Any]], answer: str) -> float:
-    """1.0 if the one turn makes exactly the calls of `answer`, in any order, else 0.0; text beside calls is free.
+class ToolCalls(Verifier):
+    """1.0 if the turns make exactly the calls of the answer; text beside calls is free.
 
-    `turns` are messages as `polymath.chat.parse` returns them. `answer` is JSON, a list of `{"name", "parameters":
-    {name: {"type", "items", "required", "accepted"}}}`, where `type` and `items` are JSON types or null for any. An
-    empty list asks for words and no call. A turn with format faults is worth nothing: a call that cannot be read would
-    pass for none.
+    The row's answer is JSON: the calls of one turn, in any order, as a list of `{"name", "parameters": {name: {"type",
+    "items", "required", "accepted"}}}`, where `type` and `items` are JSON types or null for any; or `{"steps": [...]}`,
+    one such list for each turn, in this order. An empty list asks for words and no call.
     """
-    expected = json.loads(answer)
-    if len(turns) != 1 or turns[0].get("faults"):
-        return 0.0
-    calls = turns[0].get("tool_calls") or []
+
+    name: Literal["tool_calls"] = "tool_calls"
+
+    def verify(self, completion: Completion, bench: Workbench) -> Score:
+        answer = json.loads(completion.answer)
+        steps = answer["steps"] if isinstance(answer, dict) else [answer]
+        if len(completion.turns) != len(steps):
+            return Score(0.0, faults=(f"{len(completion.turns)} turns, and {len(steps)} are asked for",))
+        right = [makes(turn, step) for turn, step in zip(completion.turns, steps, strict=True)]
+        faults = tuple(f"turn {number}: not the calls asked for" for number, good in enumerate(right, 1) if not good)
+        return Score(float(not faults), {"turns": sum(right) / len(right)}, faults)
+
+
+def makes(turn: Mapping[str, Any], expected: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a turn makes the expected calls, in any order."""
+    calls = turn.get("tool_calls") or []
     if not expected:
-        return float(not calls and bool((turns[0].get("content") or "").strip()))
+        return not calls and bool((turn.get("content") or "").strip())
     if len(calls) != len(expected):
-        return 0.0
+        return False
     read = [_read(call["function"]) for call in calls]
-    return float(_pairs([{place for place, call in enumerate(read) if _is(call, wanted)} for wanted in expected]))
+    return _pairs([{place for place, call in enumerate(read) if _is(call, wanted)} for wanted in expected])
 
 
 def _read(function: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -67,7 +82,7 @@ def _pairs(choices: list[set[int]]) -> bool:
     return all(finds(answer, set()) for answer in range(len(choices)))
 
 
-def _is(call: tuple[Any, Any], wanted: dict[str, Any]) -> bool:
+def _is(call: tuple[Any, Any], wanted: Mapping[str, Any]) -> bool:
     name, arguments = call
     parameters = wanted["parameters"]
     if name != wanted["name"] or not isinstance(arguments, dict) or not arguments.keys() <= parameters.keys():

@@ -1,0 +1,197 @@
+"""The sandbox of this machine: warm workers, each of which runs one command at a time in namespaces of its own."""
+
+import asyncio
+import json
+import os
+import platform
+import queue
+import select
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from rewards.sandbox import Limits, Result, SandboxError
+
+Isolation = Literal["namespaces", "bubblewrap", "none"]
+WORKER = Path(__file__).parent / "worker"
+GRACE = 20.0  # seconds beyond a command's wall limit after which its worker counts as broken
+
+LIMITS_ONLY = frozenset({"limits", "process_group", "no_new_privileges", "system_calls"})
+PROTECTIONS: dict[Isolation, frozenset[str]] = {
+    "namespaces": LIMITS_ONLY | {"user", "mount", "pid", "network", "ipc", "scratch"},
+    "bubblewrap": LIMITS_ONLY | {"user", "mount", "pid", "network", "ipc", "scratch"},
+    "none": LIMITS_ONLY,
+}
+REMEDY = (
+    "install bubblewrap; or allow user namespaces (sysctl user.max_user_namespaces=15000, on Ubuntu besides "
+    "kernel.apparmor_restrict_unprivileged_userns=0; in a container its seccomp profile); or, where the model's code "
+    "may do harm to this machine, demand less in `sandbox.require`"
+)
+
+
+class Worker:
+    """One process that runs commands; started again where it breaks."""
+
+    def __init__(self, isolation: Isolation) -> None:
+        self.isolation: Isolation = isolation
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def perform(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a job. Raises `SandboxError` where the worker ends or does not answer."""
+        process = self.process or self._start()
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            answer = json.loads(self._line(process.stdout.fileno(), job["limits"]["wall_seconds"] + GRACE))
+        except (OSError, ValueError) as error:
+            self.close()
+            raise SandboxError(f"a worker of the sandbox broke: {error or 'it ended'}") from error
+        if "fault" in answer:
+            raise SandboxError(f"the sandbox could not run a program: {answer['fault']}")
+        return answer
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.process = subprocess.Popen(
+            [base_python(), "-s", "-S", "-P", str(WORKER), self.isolation],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd="/",
+            env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},  # nothing of this process's own
+            start_new_session=True,  # Ctrl-C is for who asked, who then closes the workers
+        )
+        return self.process
+
+    def _line(self, fd: int, seconds: float) -> bytes:
+        poll, line = select.poll(), b""
+        poll.register(fd, select.POLLIN)
+        while not line.endswith(b"\n"):
+            if not poll.poll(1000 * seconds):
+                raise ValueError(f"no answer {GRACE:.0f} s after the command's time was over")
+            data = os.read(fd, 1 << 20)
+            if not data:
+                raise ValueError("it ended")
+            line += data
+        return line
+
+    def close(self) -> None:
+        """End the worker, and with it whatever it runs."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        for stream in (process.stdin, process.stdout):
+            if stream:
+                with suppress(BrokenPipeError):
+                    stream.close()
+        process.kill()
+        process.wait()
+
+
+class LocalSandbox:
+    """Runs commands on this machine, as many at a time as it has cores.
+
+    `require` names the protections without which nothing is run; `SandboxError` says which are missing.
+    """
+
+    def __init__(
+        self,
+        require: Sequence[str] = ("mount", "pid", "network", "limits"),
+        workers: int = 0,
+        isolation: Isolation | None = None,
+    ) -> None:
+        self.isolation: Isolation = isolation or strongest()
+        self.protections = PROTECTIONS[self.isolation]
+        if missing := sorted(set(require) - self.protections):
+            raise SandboxError(
+                f"this machine does not grant the sandbox {', '.join(missing)} (active: "
+                f"{', '.join(sorted(self.protections))}): {REMEDY}"
+            )
+        self.count = workers or os.cpu_count() or 1
+        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._workers = [Worker(self.isolation) for _ in range(self.count)]
+        for worker in self._workers:
+            self._free.put(worker)
+        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="sandbox")
+
+    async def exec(
+        self, files: Mapping[str, str], command: Sequence[str], stdin: str = "", limits: Limits | None = None
+    ) -> Result:
+        """Run a command as `rewards.sandbox.Sandbox` says."""
+        job = _job(files, command, stdin, limits or Limits())
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._perform, job)
+
+    def _perform(self, job: Mapping[str, Any]) -> Result:
+        worker = self._free.get()
+        try:
+            return Result(**worker.perform(job))
+        except SandboxError:
+            return Result(**worker.perform(job))  # once more, by a new one
+        finally:
+            self._free.put(worker)
+
+    def close(self) -> None:
+        """End all workers; what they run ends with them."""
+        for worker in self._workers:
+            worker.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _job(files: Mapping[str, str], command: Sequence[str], stdin: str, limits: Limits) -> dict[str, Any]:
+    """A command as a worker reads it. Raises `ValueError` where it is none."""
+    if not command:
+        raise ValueError("a command of no words")
+    for name in files:
+        if os.path.isabs(name) or ".." in Path(name).parts or not Path(name).name or "\0" in name:
+            raise ValueError(f"{name!r} is no relative path within the scratch folder")
+    return {
+        "files": dict(files),
+        "command": list(command),
+        "stdin": stdin,
+        "limits": asdict(limits),
+        "python": [sys.base_prefix] if sys.base_prefix != "/usr" else [],
+    }
+
+
+def base_python() -> str:
+    """The interpreter itself, apart from any virtual environment."""
+    return getattr(sys, "_base_executable", sys.executable)
+
+
+_lock = threading.Lock()
+_strongest: Isolation | None = None
+
+
+def strongest() -> Isolation:
+    """The strongest isolation that this machine grants, found out by trying. Raises `SandboxError` off Linux."""
+    global _strongest
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+        raise SandboxError(f"the sandbox is made of Linux on x86_64 or aarch64; this is {platform.platform()}")
+    with _lock:
+        if _strongest is None:
+            candidates: list[Isolation] = ["namespaces", *(["bubblewrap"] if shutil.which("bwrap") else []), "none"]
+            _strongest = next((isolation for isolation in candidates if grants(isolation)), None)
+        if _strongest is None:
+            raise SandboxError(
+                f"no program can be run here: no namespaces, and outside of them an unprivileged user cannot read "
+                f"Python's library in {sys.base_prefix}: {REMEDY}"
+            )
+    return _strongest
+
+
+def grants(isolation: Isolation) -> bool:
+    """Whether this machine lets a command run under an isolation."""
+    worker = Worker(isolation)
+    try:
+        program = _job({"try.py": "import xmlrpc.client\nprint(1)"}, ["python", "try.py"], "", Limits())
+        return worker.perform(program)["stdout"] == "1\n"  # that module is never there before it is asked for
+    except SandboxError:
+        return False
+    finally:
+        worker.close()
