@@ -12,7 +12,7 @@ lint: setup                        ## style and types
 setup: .venv/installed             ## install the pinned set into .venv
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(PIP) torch && $(PIP) --editable '.[dev]' && $(PIP) --no-deps bfcl-eval
+	$(PIP) torch && $(PIP) --editable '.[dev]' && $(PIP) --no-deps bfcl-eval lm_eval
 	touch $@
 gym: setup                         ## the tasks of reasoning-gym (compiles one dependency)
 	$(PIP) --editable '.[gym]'

@@ -1,5 +1,6 @@
-"""The command line: `polymath run`, `resume`, `report`, `convert`, `schema`."""
+"""The command line: `polymath run`, `resume`, `report`, `sandbox`, `replay`, `convert`, `schema`."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -98,6 +99,56 @@ def convert(
 
 
 @app.command()
+def sandbox() -> None:
+    """Say what protects this machine from model-written programs, and try it."""
+    from rewards.sandbox import SandboxError
+    from rewards.sandbox.local import survey
+
+    try:
+        isolation, protections = survey()
+    except SandboxError as error:
+        _stop(str(error), FAILED)
+    table = Table("protection", "active", "what it keeps from a program", title=f"sandbox: {isolation}", box=None)
+    for name, (active, keeps) in protections.items():
+        table.add_row(name, "yes" if active else "[red]no[/]", keeps)
+    out.print(table)
+
+
+@app.command("replay")
+def replay_command(
+    log: Annotated[Path, typer.Argument(help="A sandbox.jsonl of a stage.")],
+    episode: Annotated[
+        str | None, typer.Option(help="One episode, by its name in the log; all where not given.")
+    ] = None,
+) -> None:
+    """Run the commands of a log again, in their order, and say what differs."""
+    from rewards.sandbox import SandboxError
+    from rewards.sandbox.local import LocalSandbox
+    from rewards.sandbox.log import replay
+
+    if not log.is_file():
+        _stop(f"{log}: no such file; a stage that runs programs writes sandbox.jsonl")
+    try:
+        opened = LocalSandbox(())
+    except SandboxError as error:
+        _stop(str(error), FAILED)
+    try:
+        again = asyncio.run(replay(log, opened, episode))
+    except ValueError as error:
+        _stop(str(error))
+    finally:
+        opened.close()
+    for one in again:
+        differs = "; ".join(f"{field} was {then!r}, is {now!r}" for field, (then, now) in one.differs.items())
+        if differs or episode is not None:
+            _say(f"{one.episode} command {one.place}: {differs or 'the same'}")
+    changed = sum(bool(one.differs) for one in again)
+    _say(f"{len(again)} commands, {changed} with another result")
+    if changed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     print(json.dumps(recipe_schema(), indent=1))
@@ -180,9 +231,9 @@ def _say(message: str) -> None:
     out.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
-def _stop(message: str) -> NoReturn:
+def _stop(message: str, code: int = USAGE) -> NoReturn:
     err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(USAGE)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

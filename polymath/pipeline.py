@@ -206,7 +206,7 @@ class Pipeline:
             raise StageFailed("\n".join(self.errors.values()))
 
     def _check_gold(self) -> None:
-        """No stage starts on a verifier that its domain's own answers do not satisfy, or without the sandbox it needs."""
+        """No stage starts on a verifier that its domain's own answers fail, or without the sandbox that it needs."""
         judging = [p.job for n, p in self.plans.items() if n not in self.done and "open_bench" in p.job.extra]
         domains = {name: domain for job in judging for name, domain in job.domains.items()}
         with open_bench(self.sandbox) as bench:

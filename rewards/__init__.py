@@ -42,7 +42,7 @@ class PythonReward(RewardConfig):
     """A user's own function: `(completions, **arguments) -> list of Score, float or None`, async or not."""
 
     name: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="`module:function`.")
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default={}, description="What the function is given besides, by name.")
 
     @model_validator(mode="after")
     def _can_be_called(self) -> "PythonReward":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class RewardConfig(StrictModel):
     """A named reward with its weight and arguments; calling it scores a batch."""
 
-    name: str
+    name: Any  # a literal in each subclass
     weight: float = Field(default=1.0, description="What its scores are multiplied by in the sum.")
 
     def __call__(self, completions: Sequence[Completion], bench: "Workbench") -> Scores | Awaitable[Scores]:

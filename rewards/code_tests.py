@@ -1,4 +1,4 @@
-"""Whether a program passes its tests. What is expected never enters the sandbox: results come out and are compared here.
+"""Whether a program passes its tests. What is expected never enters the sandbox: results are compared here.
 
 A program cannot patch a comparison that happens elsewhere, and printing, exiting or lying about a test gives no answer.
 """
@@ -53,7 +53,7 @@ class CodeTests(Verifier):
 
 
 def extract(content: str) -> str | None:
-    """The program of an answer: its one fenced block, or all of it where nothing is fenced; None where there are more."""
+    """The program of an answer: its one fenced block, or all of it where nothing is fenced; None for several."""
     blocks = FENCE.findall(content)
     if len(blocks) == 1:
         return blocks[0]
@@ -129,7 +129,7 @@ def _compared(answer: Any, expect: str) -> str:
 
 
 def decode(encoded: Any) -> Any:
-    """A value as the driver encodes it: JSON, with a name before what JSON lacks. Raises `ValueError` on anything else."""
+    """A value as the driver encodes it: JSON, with a name before what JSON lacks; raises `ValueError` on others."""
     if encoded is None or isinstance(encoded, bool | int | float | str):
         return encoded
     kind, content = encoded
@@ -147,7 +147,7 @@ def decode(encoded: Any) -> Any:
 
 
 def same(value: Any, expected: Any) -> bool:
-    """Whether two plain values are equal; `True` is not 1, a tuple no list, and floats may differ in the last digits."""
+    """Whether two plain values are equal; `True` is not 1, a tuple no list; floats may differ in the last digits."""
     if isinstance(value, bool) or isinstance(expected, bool):
         return value is expected
     if isinstance(value, int | float) and isinstance(expected, int | float):
@@ -165,7 +165,7 @@ def _same_number(value: float, expected: float) -> bool:
     if isinstance(value, int) and isinstance(expected, int):
         return value == expected
     try:
-        return math.isclose(value, expected, rel_tol=CLOSE, abs_tol=1e-12) or value != value and expected != expected
+        return math.isclose(value, expected, rel_tol=CLOSE, abs_tol=1e-12) or (value != value and expected != expected)
     except OverflowError:  # a whole number beyond any float
         return False
 

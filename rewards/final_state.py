@@ -15,8 +15,8 @@ DENIAL = re.compile(r"\b(?:not|never|no|cannot|neither)\b|n't\b", re.IGNORECASE)
 class FinalState(Verifier):
     """1.0 if the last turn answers without calls, and the calls before it left the expected state.
 
-    Where the task asks for a value, the last word of the answer has to be it, and no other word may hold a digit or deny
-    it: a list of candidates is worth nothing.
+    Where the task asks for a value, the last word of the answer has to be it, and no other word may hold a digit or
+    deny it: a list of candidates is worth nothing.
     """
 
     name: Literal["final_state"] = "final_state"

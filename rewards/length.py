@@ -25,7 +25,7 @@ def effort_k(effort: float, k_0: float, lowest: float, tau: float) -> float:
 
 
 def soft_overlong(tokens: int, budget: int, ramp: int) -> float:
-    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13): 0 up to `budget - ramp`, then down to -1 at `budget`."""
+    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13): 0 to `budget - ramp`, down to -1 at `budget`."""
     return max(-1.0, min(0.0, (budget - ramp - tokens) / ramp))
 
 

@@ -34,7 +34,7 @@ class MathAnswer(Verifier):
     seconds: float = Field(default=5.0, gt=0, description="Time for one answer; one that takes longer is wrong.")
 
     async def verify(self, completion: Completion, bench: Workbench) -> Score:
-        if len(completion.turns) > 1 or completion.turns[0]["tool_calls"]:
+        if len(completion.turns) != 1 or completion.turns[0]["tool_calls"]:
             return Score(0.0, faults=("calls where an answer is asked for",))
         stated = final_answer(completion.content)
         if stated is None:
@@ -58,7 +58,7 @@ class MathAnswer(Verifier):
 
 
 def final_answer(content: str) -> str | None:
-    """The one answer of a text: its box, its formula or its number, as math-verify reads it; None where there are others.
+    """The one answer of a text: its box, formula or number, as math-verify reads it; None where there are more.
 
     Beside a box, which says what is final, other numbers may stand; beside anything else they may not.
     """
@@ -95,7 +95,7 @@ def _boxes(content: str) -> Iterator[str]:
 
 
 def equal(gold: str, stated: str) -> bool:
-    """Whether math-verify takes two answers for the same; runs in a process of its own, which a formula may bring down."""
+    """Whether math-verify takes two answers for the same; runs in a process that a formula may bring down."""
     import logging
     import resource
 
@@ -103,5 +103,5 @@ def equal(gold: str, stated: str) -> bool:
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    known = parse(gold if "$" in gold or "\\boxed" in gold else f"${gold}$", parsing_timeout=None)
-    return bool(verify(known, parse(stated, parsing_timeout=None), timeout_seconds=None))
+    known = parse(gold if "$" in gold or "\\boxed" in gold else f"${gold}$", parsing_timeout=0)
+    return bool(verify(known, parse(stated, parsing_timeout=0), timeout_seconds=0))

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt
 
 from polymath.completion import Completion
 from rewards.base import RewardConfig, Workbench
+from rewards.languages import probability
 from rewards.score import Score
 
 # The scripts of languages that are not written in Latin letters, by ISO 639-1 code
@@ -21,6 +22,7 @@ SCRIPTS = {
 }  # fmt: skip
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI")  # a letter counts as a word
 ENOUGH = 40  # letters of a line from which its language can be told
+LOOKED_AT, LIKELY = 2000, 0.3  # characters of a line, and the probability at which it counts
 
 
 class FormatReward(RewardConfig):
@@ -33,7 +35,7 @@ class FormatReward(RewardConfig):
 
 
 class Language(RewardConfig):
-    """The share of words in one language (R1 report, section 2.3.2), in reasoning and answer; None where there are none.
+    """The share of words in one language (R1 report, section 2.3.2), in reasoning and answer; None without words.
 
     By script, word by word, and for languages that share a script by langdetect, line by line: a short line counts by
     its script alone. Fenced code has no language.
@@ -109,16 +111,8 @@ def _script(letter: str) -> str:
 
 
 def _speaks(line: str, language: str) -> bool:
-    """Whether a line may be in a language: where it is long enough to tell, langdetect has to find it likely."""
+    """Whether a line may be in a language: where it is long enough to tell, it has to be likely."""
     if sum(character.isalpha() for character in line) < ENOUGH:
         return True
-    try:
-        from langdetect import DetectorFactory, LangDetectException, detect_langs
-    except ImportError as error:
-        raise ImportError("the reward 'language' needs the extra: pip install 'polymath[instruct]'") from error
-    DetectorFactory.seed = 0
-    try:
-        found = {guess.lang.partition("-")[0]: guess.prob for guess in detect_langs(line[:2000])}
-    except LangDetectException:  # nothing in it that looks like language
-        return True
-    return found.get(language, 0.0) > 0.3
+    found = probability(line[:LOOKED_AT], language)
+    return found is None or found > LIKELY

@@ -15,11 +15,16 @@ from pydantic import Field
 from polymath.domains.agent import AgentDomain
 from polymath.domains.arithmetic import MathDomain
 from polymath.domains.bfcl import BfclDomain
+from polymath.domains.coding import CodeDomain
 from polymath.domains.gym import GymDomain
+from polymath.domains.instruct import InstructDomain
 from polymath.domains.python import PythonDomain
 from polymath.domains.task import Task
 
-Domain = Annotated[MathDomain | AgentDomain | GymDomain | BfclDomain | PythonDomain, Field(discriminator="kind")]
+Domain = Annotated[
+    MathDomain | AgentDomain | CodeDomain | InstructDomain | GymDomain | BfclDomain | PythonDomain,
+    Field(discriminator="kind"),
+]
 Split = Literal["train", "held_out"]
 
 HELD_OUT_SHARE = 8  # one task in so many is held out

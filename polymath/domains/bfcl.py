@@ -39,7 +39,7 @@ PYTHON_TYPES = {"string": str, "integer": int, "number": (int, float), "boolean"
 class BfclDomain(StrictModel):
     """One request, some functions, and the calls to make; in the irrelevance sets none of them fits."""
 
-    reward: ClassVar[str] = "function_calls"
+    reward: ClassVar[str] = "tool_calls"
 
     kind: Literal["bfcl"] = "bfcl"
     categories: tuple[Category, ...] = Field(
@@ -130,7 +130,7 @@ def schema(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _expected(functions: dict[str, Any], name: str, accepted: dict[str, list[Any]]) -> dict[str, Any]:
-    """One call as `rewards.function_calls` reads it."""
+    """One call as `rewards.tool_calls` reads it."""
     properties, required = (
         functions[name]["parameters"]["properties"],
         functions[name]["parameters"].get("required", []),

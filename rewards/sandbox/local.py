@@ -23,10 +23,22 @@ Isolation = Literal["namespaces", "bubblewrap", "none"]
 WORKER = Path(__file__).parent / "worker"
 GRACE = 20.0  # seconds beyond a command's wall limit after which its worker counts as broken
 
+KEEPS = {  # protection -> what it keeps from a program
+    "mount": "this machine's files: it sees libraries, Python and an empty folder, all but that read-only",
+    "scratch": "leaving a file behind: its folder is memory of a bounded size, and ends with it",
+    "pid": "other processes: it sees its own alone, and all of them end with it",
+    "network": "every network, loopback included",
+    "ipc": "shared memory and queues of others",
+    "user": "being anybody outside: its user has no right on this machine",
+    "limits": "more than its share of time, memory, processes, files and output",
+    "process_group": "signals to and from who asked",
+    "no_new_privileges": "privileges, and programs that would give some",
+    "system_calls": "sockets, tracing, mounts, namespaces and other calls that no answer needs",
+}
 LIMITS_ONLY = frozenset({"limits", "process_group", "no_new_privileges", "system_calls"})
 PROTECTIONS: dict[Isolation, frozenset[str]] = {
-    "namespaces": LIMITS_ONLY | {"user", "mount", "pid", "network", "ipc", "scratch"},
-    "bubblewrap": LIMITS_ONLY | {"user", "mount", "pid", "network", "ipc", "scratch"},
+    "namespaces": frozenset(KEEPS),
+    "bubblewrap": frozenset(KEEPS),
     "none": LIMITS_ONLY,
 }
 REMEDY = (
@@ -195,3 +207,9 @@ def grants(isolation: Isolation) -> bool:
         return False
     finally:
         worker.close()
+
+
+def survey() -> tuple[Isolation, dict[str, tuple[bool, str]]]:
+    """The isolation in use, and for each protection whether it is active and what it keeps from a program."""
+    isolation = strongest()
+    return isolation, {name: (name in PROTECTIONS[isolation], keeps) for name, keeps in KEEPS.items()}

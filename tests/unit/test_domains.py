@@ -5,7 +5,6 @@ import random
 import pytest
 
 from polymath.chat import MODES, V4Format
-from polymath.chat.tokens import EOS
 from polymath.data import held_out_rows, training_rows
 from polymath.domains import Domain, held_out_tasks, is_held_out, training_tasks
 from polymath.domains.agent import AgentDomain

@@ -104,7 +104,9 @@ def test_every_limit_holds(run: Run, code: str, ended: str, within: float) -> No
 
 def test_this_process_is_not_seen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "polymath-secret")
-    result = run("import os; print(dict(os.environ), [fd for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}')])")
+    result = run(
+        "import os; print(dict(os.environ), [fd for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}')])"
+    )
     assert "SECRET" not in result.stdout and result.stdout.endswith("[]\n")
 
 
@@ -181,12 +183,12 @@ def test_a_worker_that_dies_is_replaced(sandbox: LocalSandbox) -> None:
 
 
 def test_nothing_outlives_the_process_that_asked(tmp_path: Path) -> None:
-    code = f"""
+    code = """
 import asyncio, os, sys
 from rewards.sandbox.local import LocalSandbox
 async def main():
     sandbox = LocalSandbox((), 1)
-    task = asyncio.create_task(sandbox.exec({{"main.py": "import time; time.sleep(5)"}}, ("python", "main.py")))
+    task = asyncio.create_task(sandbox.exec({"main.py": "import time; time.sleep(5)"}, ("python", "main.py")))
     await asyncio.sleep(1)
     print(sandbox._workers[0].process.pid, flush=True)
     os.kill(os.getpid(), 9)

@@ -272,8 +272,8 @@ def _enter_bubblewrap(job: Job, streams: tuple[int, ...], report: int) -> NoRetu
     devices = [word for name in inside.DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
     size = str(job["limits"]["scratch_bytes"])
     command = [
-        "bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--hostname", "sandbox", *shown, *devices, "--ro-bind", here, "/worker",
-        "--size", size, "--tmpfs", inside.SCRATCH, "--symlink", inside.SCRATCH, "/tmp",
+        "bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--hostname", "sandbox", *shown, *devices,
+        "--ro-bind", here, "/worker", "--size", size, "--tmpfs", inside.SCRATCH, "--symlink", inside.SCRATCH, "/tmp",
         "--remount-ro", "/", "--chdir", inside.SCRATCH,
         "--setenv", "PYTHONHASHSEED", "0", sys.executable, "-s", "-S", "-P", "/worker", "inside",
     ]  # fmt: skip

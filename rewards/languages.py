@@ -1,0 +1,47 @@
+"""In what language a text is, by langdetect, the same text always with the same result."""
+
+from functools import cache
+from typing import Any
+
+MISSING = "telling languages apart needs langdetect: pip install 'polymath[instruct]'"
+
+
+def language_of(text: str) -> str | None:
+    """The likeliest language as its ISO 639-1 code; None where there is nothing to go by."""
+    detectors, error = _detectors()
+    detector = detectors.create()
+    detector.append(text)
+    try:
+        return detector.detect()
+    except error:
+        return None
+
+
+def probability(text: str, language: str) -> float | None:
+    """How likely a text is in a language, whatever its script or region; None where there is nothing to go by."""
+    detectors, error = _detectors()
+    detector = detectors.create()
+    detector.append(text)
+    try:
+        guesses = detector.get_probabilities()
+    except error:
+        return None
+    return sum(guess.prob for guess in guesses if guess.lang.partition("-")[0] == language)
+
+
+@cache
+def _detectors() -> tuple[Any, type[Exception]]:
+    """A factory of detectors, and what a detector raises for a text without letters.
+
+    The detector's draws begin at one seed, where langdetect lets chance decide. The factory has profiles of its own,
+    which are only read, so threads may share it, and langdetect's global one is as it was.
+    """
+    try:
+        from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
+        from langdetect.lang_detect_exception import LangDetectException
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+    factory = DetectorFactory()
+    factory.load_profile(PROFILES_DIRECTORY)
+    factory.set_seed(0)
+    return factory, LangDetectException

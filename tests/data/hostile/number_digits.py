@@ -1,0 +1,5 @@
+"""A number of a million digits."""
+
+
+def add(a, b):
+    return 10**1_000_000

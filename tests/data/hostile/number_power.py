@@ -1,0 +1,5 @@
+"""A power with a hundred million digits."""
+
+
+def add(a, b):
+    return 10**10**8

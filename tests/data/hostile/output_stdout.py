@@ -1,0 +1,4 @@
+"""Writes lines to stdout for ever."""
+
+while True:
+    print("x" * 1000)

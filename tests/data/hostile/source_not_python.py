@@ -1,0 +1,3 @@
+"""Is no answer: the name is there, the function is not."""
+
+add = 6
