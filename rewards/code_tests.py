@@ -4,12 +4,10 @@ A program cannot patch a comparison that happens elsewhere, and printing, exitin
 """
 
 import ast
-import asyncio
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -17,10 +15,10 @@ from pydantic import Field
 from polymath.completion import Completion
 from rewards.base import Verifier, Workbench
 from rewards.sandbox import MIB, Limits, Result, Sandbox
+from rewards.sandbox.local import DRIVER
 from rewards.score import Score
 
 FENCE = re.compile(r"^```[ \t]*(?:python|python3|py)?[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
-DRIVER = Path(__file__).parent / "sandbox" / "driver.py"
 SHOWN = 3  # faults that a score tells
 CLOSE = 1e-9  # relative difference at which two floats are the same
 
@@ -63,21 +61,15 @@ def extract(content: str) -> str | None:
 async def run_tests(
     program: str, tests: Sequence[Mapping[str, str]], sandbox: Sandbox, limits: Limits, seconds_per_test: float
 ) -> list[str]:
-    """What is wrong, test by test; nothing where a test passes."""
-    called = [test for test in tests if "expression" in test]
-    faults = iter(await _called(program, called, sandbox, limits, seconds_per_test) if called else [])
-    own = Limits(**{**vars(limits), "wall_seconds": seconds_per_test})
-    printed = iter(
-        await asyncio.gather(*(_printed(program, test, sandbox, own) for test in tests if "expression" not in test))
-    )
-    return [next(faults if "expression" in test else printed) for test in tests]
-
-
-async def _printed(program: str, test: Mapping[str, str], sandbox: Sandbox, limits: Limits) -> str:
-    result = await sandbox.exec({"main.py": program}, ("python", "main.py"), test["stdin"], limits)
-    if result.ended != "exit" or result.exit_code:
-        return _how(result)
-    return "" if _lines(result.stdout) == _lines(test["expect"]) else f"printed {_short(result.stdout)}"
+    """What is wrong, test by test; nothing where a test passes. All of them are one command."""
+    asked = [{key: text for key, text in test.items() if key != "expect"} for test in tests]
+    given = json.dumps({"tests": asked, "seconds": seconds_per_test})
+    files = {"driver.py": DRIVER.read_text(), "program.py": program, "given.json": given}
+    result = await sandbox.exec(files, ("python", "driver.py"), "", limits)
+    answers = _answers(result.stdout, len(tests))
+    if answers is None:
+        return [_how(result) if result.ended != "exit" else "the answers were tampered with"] * len(tests)
+    return [_compared(answers[place], test) if place in answers else _how(result) for place, test in enumerate(tests)]
 
 
 def _lines(text: str) -> list[str]:
@@ -85,22 +77,6 @@ def _lines(text: str) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     return lines
-
-
-async def _called(
-    program: str, tests: Sequence[Mapping[str, str]], sandbox: Sandbox, limits: Limits, seconds_per_test: float
-) -> list[str]:
-    """All expressions in one command, each in a process of its own."""
-    given = {"expressions": [test["expression"] for test in tests], "seconds": seconds_per_test}
-    files = {"driver.py": DRIVER.read_text(), "program.py": program, "given.json": json.dumps(given)}
-    result = await sandbox.exec(files, ("python", "driver.py"), "", limits)
-    answers = _answers(result.stdout, len(tests))
-    if answers is None:
-        return [_how(result) if result.ended != "exit" else "the answers were tampered with"] * len(tests)
-    return [
-        _compared(answers[place], test["expect"]) if place in answers else _how(result)
-        for place, test in enumerate(tests)
-    ]
 
 
 def _answers(stdout: str, count: int) -> dict[int, Any] | None:
@@ -117,7 +93,7 @@ def _answers(stdout: str, count: int) -> dict[int, Any] | None:
     return answers
 
 
-def _compared(answer: Any, expect: str) -> str:
+def _compared(answer: Any, test: Mapping[str, str]) -> str:
     if not isinstance(answer, dict) or "value" not in answer:
         told = answer.get("fault") if isinstance(answer, dict) else None
         return _short(str(told or "no answer"))
@@ -125,7 +101,11 @@ def _compared(answer: Any, expect: str) -> str:
         value = decode(answer["value"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return "its answer is no plain value"
-    return "" if same(value, ast.literal_eval(expect)) else f"gave {_short(repr(value))}"
+    if "stdin" in test:
+        right = isinstance(value, str) and _lines(value) == _lines(test["expect"])
+    else:
+        right = same(value, ast.literal_eval(test["expect"]))
+    return "" if right else f"gave {_short(repr(value))}"
 
 
 def decode(encoded: Any) -> Any:

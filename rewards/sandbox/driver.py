@@ -1,8 +1,9 @@
-"""Evaluates expressions in a model's program; runs in the sandbox, standard library only.
+"""Tries a model's program on each test; runs in the sandbox, standard library only.
 
-Reads `given.json` (`expressions`, `seconds` for each) and `program.py`; writes one line `[place, {"value": ...}]` or
-`[place, {"fault": ...}]` for each to what was stdout. The program runs in a child, which answers one expression after
-another and has no way to those lines; where it dies or takes too long, the next child goes on behind that expression.
+Reads `given.json` (`tests`, each an `expression` to evaluate in the program's names or a `stdin` to run it on, and
+`seconds` for each) and `program.py`; writes one line `[place, {"value": ...}]` or `[place, {"fault": ...}]` for each to
+what was stdout. The program runs in children, which have no way to those lines. One child evaluates one expression
+after another; where it dies or takes too long, the next goes on behind that one. Each run on a stdin has its own.
 """
 
 import json
@@ -12,9 +13,11 @@ import signal
 import sys
 import time
 import types
+from collections.abc import Callable
 from typing import Any
 
 LONGEST = 1 << 15  # bytes of one answer
+Test = dict[str, str]
 
 
 def encode(value: Any, depth: int = 0) -> Any:
@@ -34,96 +37,163 @@ def encode(value: Any, depth: int = 0) -> Any:
     raise TypeError(f"gave a {type(value).__name__}, which is no plain value")
 
 
-def load() -> dict[str, Any]:
-    """The names of the program, run afresh."""
-    program = types.ModuleType("program")
-    sys.modules["program"] = program
-    with open("program.py", encoding="utf-8") as file:
-        exec(compile(file.read(), "program.py", "exec"), program.__dict__)
-    return program.__dict__
-
-
-def answer_all(expressions: list[str], write: int) -> None:
-    """The work of a child: a line for each expression, until one ends it."""
-    os.setsid()
-    fault, names = "", {}
-    try:
-        names = load()
-    except BaseException as error:
-        fault = f"{type(error).__name__}: {error}"[:200]
-    for expression in expressions:
-        told = {"fault": fault} if fault else answer(expression, names)
-        os.write(write, json.dumps(told).encode()[:LONGEST] + b"\n")
-
-
-def answer(expression: str, names: dict[str, Any]) -> dict[str, Any]:
-    """What an expression gives."""
-    try:
-        return {"value": encode(eval(expression, names))}
-    except BaseException as error:
-        return {"fault": f"{type(error).__name__}: {error}"[:200]}
-
-
 class Child:
-    """A process that answers some expressions."""
+    """A process of its own group, with a pipe to this one."""
 
-    def __init__(self, expressions: list[str], seconds: float, private: tuple[int, ...]) -> None:
-        self.seconds, self.data = seconds, b""
+    def __init__(self, work: Callable[[int], None], private: tuple[int, ...]) -> None:
+        self.data = b""
         self.read, write = os.pipe()
         self.pid = os.fork()
         if not self.pid:
             try:
                 for fd in (*private, self.read):
                     os.close(fd)
-                answer_all(expressions, write)
+                os.setsid()
+                work(write)
             finally:
-                os._exit(0)
+                os._exit(1)
         os.close(write)
 
-    def line(self) -> tuple[dict[str, Any], bool]:
-        """Its next answer, and whether it can go on."""
-        deadline, poll = time.monotonic() + self.seconds, select.poll()
+    def take(self, until: bytes, deadline: float) -> bool:
+        """Read to a mark, or to the end where there is none; whether it came in time and within the longest answer."""
+        poll = select.poll()
         poll.register(self.read, select.POLLIN)
-        while b"\n" not in self.data and len(self.data) <= LONGEST:
+        while not (until and until in self.data):
             left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(1000 * left):
-                return {"fault": "no answer in time"}, False
+            if left <= 0 or len(self.data) > LONGEST or not poll.poll(1000 * left):
+                return False
             piece = os.read(self.read, LONGEST)
             if not piece:
-                return {"fault": "it ended without an answer"}, False
+                return not until
             self.data += piece
-        line, _, self.data = self.data.partition(b"\n")
-        try:
-            told = json.loads(line)
-        except (ValueError, RecursionError):
-            told = None
-        return (told, True) if isinstance(told, dict) else ({"fault": "no answer that can be read"}, False)
+        return True
 
-    def end(self) -> None:
-        """Kill it and its group."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except OSError:  # it has not made its group yet
-            os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+    def wait(self, deadline: float) -> int:
+        """Its exit code, once it has ended by itself; that of a kill where it does not in time."""
+        end = os.pidfd_open(self.pid)
+        poll = select.poll()
+        poll.register(end, select.POLLIN)
+        poll.poll(1000 * max(0.0, deadline - time.monotonic()))
+        os.close(end)
+        return self.end()
+
+    def end(self) -> int:
+        """Kill it and its group; its exit code, where it had ended by itself."""
         os.close(self.read)
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.pid, signal.SIGKILL)
+            except OSError:  # it has not made its group yet, or has ended
+                continue
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def evaluated(expressions: list[str], write: int) -> None:
+    """The work of a child: a line for each expression, until one ends it."""
+    fault, names = "", {}
+    try:
+        names = load("program")
+    except BaseException as error:
+        fault = told(error)
+    for expression in expressions:
+        answer = {"fault": fault} if fault else answer_to(expression, names)
+        os.write(write, json.dumps(answer).encode()[:LONGEST] + b"\n")
+
+
+def answer_to(expression: str, names: dict[str, Any]) -> dict[str, Any]:
+    """What an expression gives."""
+    try:
+        return {"value": encode(eval(expression, names))}
+    except BaseException as error:
+        return {"fault": told(error)}
+
+
+def printed(stdin: str, write: int) -> None:
+    """The work of a child: the program itself, on an input; what it prints goes into the pipe."""
+    with open("stdin", "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(stdin)
+    os.dup2(os.open("stdin", os.O_RDONLY), 0)
+    os.dup2(write, 1)
+    os.close(write)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    code = 0
+    try:
+        load("__main__")
+    except SystemExit as exit:
+        code = 0 if exit.code is None else exit.code if isinstance(exit.code, int) else 1
+    except BaseException as error:
+        os.write(2, told(error).encode(errors="replace") + b"\n")
+        code = 1
+    sys.stdout.flush()
+    os._exit(code & 0xFF)
+
+
+def load(name: str) -> dict[str, Any]:
+    """The names of the program, run afresh as the module `name`."""
+    program = types.ModuleType(name)
+    sys.modules[name] = program
+    with open("program.py", encoding="utf-8") as file:
+        exec(compile(file.read(), "program.py", "exec"), program.__dict__)
+    return program.__dict__
+
+
+def told(error: BaseException) -> str:
+    """An exception in a line; its own words may be anything."""
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+class Driver:
+    """The tests, in turn."""
+
+    def __init__(self, tests: list[Test], seconds: float, private: tuple[int, ...]) -> None:
+        self.tests, self.seconds, self.private = tests, seconds, private
+        self.child: Child | None = None
+
+    def answer(self, place: int) -> dict[str, Any]:
+        """What the program gives for one test."""
+        deadline = time.monotonic() + self.seconds
+        if "expression" in self.tests[place]:
+            return self.evaluate(place, deadline)
+        stdin = self.tests[place]["stdin"]
+        child = Child(lambda write: printed(stdin, write), self.private)
+        whole = child.take(b"", deadline)
+        if not whole:
+            child.end()
+            return {"fault": "no answer in time" if len(child.data) <= LONGEST else "too much output"}
+        code = child.wait(deadline)
+        return {"value": child.data.decode(errors="replace")} if code == 0 else {"fault": f"exit code {code}"}
+
+    def evaluate(self, place: int, deadline: float) -> dict[str, Any]:
+        """The next answer of the child that evaluates, a new one where there is none."""
+        rest = [test["expression"] for test in self.tests[place:] if "expression" in test]
+        self.child = self.child or Child(lambda write: evaluated(rest, write), self.private)
+        if self.child.take(b"\n", deadline):
+            line, _, self.child.data = self.child.data.partition(b"\n")
+            try:
+                answer = json.loads(line)
+                if isinstance(answer, dict):
+                    return answer
+            except (ValueError, RecursionError):
+                pass
+            fault = "no answer that can be read"
+        else:
+            fault = "no answer in time" if time.monotonic() >= deadline else "it ended without an answer"
+        self.child.end()
+        self.child = None
+        return {"fault": fault}
 
 
 def main() -> None:
-    """Answer every expression in turn."""
+    """Answer every test."""
     with open("given.json", encoding="utf-8") as file:
         given = json.load(file)
-    expressions, seconds = given["expressions"], given["seconds"]
     answers, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)  # what the program prints is no answer
-    child = None
-    for place in range(len(expressions)):
-        child = child or Child(expressions[place:], seconds, (answers, nowhere))
-        told, goes_on = child.line()
-        os.write(answers, json.dumps([place, told]).encode() + b"\n")
-        if not goes_on:
-            child.end()
-            child = None
+    os.dup2(nowhere, 1)  # what the program prints while it is asked for values is no answer
+    driver = Driver(given["tests"], given["seconds"], (answers, nowhere))
+    for place in range(len(given["tests"])):
+        line = json.dumps([place, driver.answer(place)])
+        os.write(answers, line.encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from rewards.sandbox import Limits, Result, SandboxError
 
 Isolation = Literal["namespaces", "bubblewrap", "none"]
 WORKER = Path(__file__).parent / "worker"
+DRIVER = Path(__file__).parent / "driver.py"  # tries a program on tests; compiled once in each worker
 GRACE = 20.0  # seconds beyond a command's wall limit after which its worker counts as broken
 
 KEEPS = {  # protection -> what it keeps from a program
@@ -72,7 +73,7 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.process = subprocess.Popen(
-            [base_python(), "-s", "-S", "-P", str(WORKER), self.isolation],
+            [base_python(), "-s", "-S", "-P", str(WORKER), self.isolation, str(DRIVER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",

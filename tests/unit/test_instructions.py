@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from polymath.domains.instruct import IDS, InstructDomain
-from rewards import instruction_checks, languages
+from rewards import languages
 from rewards.instructions import INSTRUCTIONS, check, follows, loose, strict
 
 for module in ("langdetect", "nltk", "punkt"):

@@ -63,9 +63,9 @@ class Outcome:
         } | {name: data.decode(errors="replace") for name, data in self.output.items()}
 
 
-def serve(isolation: str) -> None:
+def serve(isolation: str, own: list[str]) -> None:
     """Answer jobs until there are no more."""
-    inside.warm_up()
+    inside.warm_up(own)
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)  # whatever a program orphans is found below the worker
     for line in sys.stdin:
         sys.stdout.write(json.dumps(perform(json.loads(line), isolation)) + "\n")
@@ -288,4 +288,4 @@ def _run_inside() -> None:
 
 
 if __name__ == "__main__":
-    _run_inside() if sys.argv[1] == "inside" else serve(sys.argv[1])
+    _run_inside() if sys.argv[1] == "inside" else serve(sys.argv[1], sys.argv[2:])

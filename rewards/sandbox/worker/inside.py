@@ -5,6 +5,7 @@ Standard library only, like the worker.
 
 import atexit
 import builtins
+import gc
 import os
 import resource
 import signal
@@ -23,14 +24,22 @@ SCRATCH = "/sandbox"
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/bin", "/bin")
 DEVICES = ("null", "zero", "urandom", "random")
 # Imported before the fork, so that a program that begins with them does not wait
-WARM = "bisect collections dataclasses functools heapq io itertools json math random re statistics string typing"
+WARM = "bisect collections dataclasses functools heapq io itertools json math random re string typing"
 Job = dict[str, Any]
 
 
-def warm_up() -> None:
-    """Import what programs are likely to import."""
+compiled: dict[bytes, types.CodeType] = {}  # source -> code, of our own files
+
+
+def warm_up(own: list[str]) -> None:
+    """Import what programs are likely to import, and compile files that are run again and again."""
     for name in WARM.split():
         import_module(name)
+    for path in own:
+        source = Path(path).read_bytes()
+        compiled[source] = compile(source, os.path.basename(path), "exec")
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy what it looks at
 
 
 def run(job: Job, isolation: str, folder: str, streams: tuple[int, ...], report: int) -> NoReturn:
@@ -183,8 +192,8 @@ def _run_file(path: str) -> int:
     sys.modules["__main__"] = main
     try:
         with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec")
-        exec(code, main.__dict__)
+            source = file.read()
+        exec(compiled.get(source) or compile(source, path, "exec"), main.__dict__)
     except SystemExit as exit:
         if exit.code is None or isinstance(exit.code, int):
             return (exit.code or 0) & 0xFF

@@ -114,9 +114,11 @@ def seccomp_program() -> bytes:
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
 
 
+program = seccomp_program()
+
+
 def filter_calls() -> None:
     """Put the filter before this process and all that it starts; needs no privilege after `no_new_privs`."""
-    program = seccomp_program()
     content = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(content))
     _call("prctl", PR_SET_SECCOMP, 2, header, 0, 0)
