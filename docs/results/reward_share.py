@@ -18,20 +18,14 @@ def line(metrics: Path) -> str | None:
     shares = [100 * rewards / step for step, rewards in steps]
     step, rewards = (statistics.median(values) for values in zip(*steps, strict=True))
     verified = [row["reward/verifier"] for row in rows if "reward/verifier" in row]
-    cells = (
-        len(steps),
-        f"{step:.1f} s",
-        f"{rewards:.2f} s",
-        f"{statistics.median(shares):.1f}%",
-        f"{max(shares):.1f}%",
-    )
+    taken = (f"{step:.1f} s", f"{rewards:.2f} s", f"{statistics.median(shares):.1f}%", f"{max(shares):.1f}%")
     ends = f"{statistics.mean(verified[:3]):.2f} to {statistics.mean(verified[-3:]):.2f}"
-    return " | ".join(["", metrics.parent.name, *map(str, cells), ends, ""]).strip()
+    return f"| {metrics.parent.name} | {len(steps)} | {' | '.join(taken)} | {ends} |"
 
 
 if __name__ == "__main__":
     sys.stdout.write(
-        "| stage | steps | step | rewards | share, median | most | verifier, first three steps to last |\n"
+        "| stage | steps | step | rewards | share, median | most | verifier, first and last three |\n"
     )
     sys.stdout.write("|" + "---|" * 7 + "\n")
     for path in sorted(Path(sys.argv[1]).glob("*/metrics.jsonl")):
