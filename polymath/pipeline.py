@@ -17,6 +17,7 @@ from typing import Any
 
 from polymath import launch
 from polymath.domains import Domain
+from polymath.domains.python import find_module
 from polymath.launch import StageProcess
 from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
@@ -24,7 +25,7 @@ from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
 from polymath.stage import BASE, BaseConfig, ModeConfig, RolloutConfig, StageConfig, StageJob
 from rewards import open_bench
-from rewards.gold import GoldError, check_gold
+from rewards.gold import check_gold
 from rewards.sandbox import SandboxError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,8 +142,17 @@ def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
         "model": _identify(model) if model else None,
         "inherited": dict(inherited),
         "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
+        "own_rewards": _own_rewards(given),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _own_rewards(given: Mapping[str, Any]) -> dict[str, str]:
+    """The code of the user's rewards and verifiers, by `module:function`."""
+    names = [domain.reward for domain in given["domains"].values()]
+    names += [reward.name for reward in getattr(given["config"], "rewards", ())]
+    files = {name: find_module(name) for name in names if ":" in name}
+    return {name: _hash([file], file.parent) for name, file in files.items()}
 
 
 def _describe(domain: Domain) -> dict[str, Any]:
@@ -213,7 +223,7 @@ class Pipeline:
             try:
                 check_gold(domains, bench, self.seed)
                 protections = bench.protections()
-            except (GoldError, SandboxError, ImportError) as error:
+            except (ValueError, SandboxError, ImportError) as error:
                 raise StageFailed(str(error)) from error
         if protections:
             self.run_dir.event("sandbox", protections=sorted(protections))

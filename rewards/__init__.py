@@ -7,7 +7,7 @@ A recipe lists rewards by name, with weights and arguments; a domain names the v
 import inspect
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -57,18 +57,6 @@ class PythonReward(RewardConfig):
     def __call__(self, completions: Sequence[Completion], bench: Workbench) -> Awaitable[Scores]:
         return call_custom(self.name, self.arguments, completions)
 
-    def source_file(self) -> Path:
-        """The file of the function: when it changes, what it rewarded is out of date."""
-        return find_module(self.name)
-
-
-REWARD_TYPES: dict[str, type[RewardConfig]] = {
-    kind.model_fields["name"].default: kind
-    for kind in (
-        OwnVerifier, *VERIFIER_TYPES, LengthPenalty, SoftOverlong, L1Exact, L1Max, FormatReward, Language, Repetition,
-    )
-}  # fmt: skip
-
 
 def _named(value: Any) -> Any:
     """A name alone stands for the reward without arguments; a name that is not known is refused."""
@@ -102,6 +90,11 @@ AnyReward = (
     | Annotated[Repetition, Tag("repetition")]
     | Annotated[PythonReward, Tag("python")]
 )
+REWARD_TYPES: dict[str, type[RewardConfig]] = {
+    kind.model_fields["name"].default: kind
+    for kind in (get_args(member)[0] for member in get_args(AnyReward))
+    if kind is not PythonReward
+}
 RewardSetting = Annotated[
     Annotated[AnyReward, Discriminator(_tag)],
     BeforeValidator(_named, json_schema_input_type=str | Annotated[AnyReward, Discriminator(_tag)]),

@@ -13,6 +13,7 @@ from pydantic import Field
 from polymath.completion import Completion
 from polymath.domains.python import load
 from polymath.sandbox_config import SandboxConfig
+from polymath.source import nearest
 from polymath.strict import StrictModel
 from rewards.sandbox import Sandbox
 from rewards.sandbox.log import Log, Recorder
@@ -106,10 +107,12 @@ class Workbench:
         return [_some(completion.reward, score) for completion, score in zip(completions, scores, strict=True)]
 
     async def _verified(self, name: str, completions: Sequence[Completion]) -> list[Score | None]:
-        if name in self.verifiers:
-            verifier = self.verifiers[name]
-            return await score_batch(name, lambda own: verifier(own, self), completions)
-        return await score_batch(name, load(name), completions)
+        if ":" in name:
+            return await score_batch(name, load(name), completions)
+        if name not in self.verifiers:
+            raise ValueError(f"no verifier {name!r}{nearest(name, self.verifiers)}, or module:function")
+        verifier = self.verifiers[name]
+        return await score_batch(name, lambda own: verifier(own, self), completions)
 
     def close(self) -> None:
         """End what was started."""

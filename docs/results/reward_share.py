@@ -24,9 +24,7 @@ def line(metrics: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(
-        "| stage | steps | step | rewards | share, median | most | verifier, first and last three |\n"
-    )
+    sys.stdout.write("| stage | steps | step | rewards | share, median | most | verifier, first and last three |\n")
     sys.stdout.write("|" + "---|" * 7 + "\n")
     for path in sorted(Path(sys.argv[1]).glob("*/metrics.jsonl")):
         if row := line(path):

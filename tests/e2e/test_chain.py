@@ -53,7 +53,7 @@ def test_metrics_tell_rewards_lengths_and_teachers(finished: Path) -> None:
     by_stage = metrics(finished)
     grpo = [line for line in by_stage["04-grpo-math"] if "reward/verifier" in line]
     assert [line["step"] for line in grpo] == [1, 2, 3, 4, 5, 6]
-    assert all({"reward/length_penalty", "time/rewards"} <= line.keys() for line in grpo)
+    assert all("reward/length_penalty" in line for line in grpo)
     assert {"length/high", "length/non_think"} <= set().union(*grpo)  # a batch of two prompts may lack a mode
     opd = [line for line in by_stage["06-merged"] if "train/loss" in line]
     assert all(line["kl/math"] >= 0 and line["kl/agent"] >= 0 for line in opd)

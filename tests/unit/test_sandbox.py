@@ -18,7 +18,7 @@ from rewards.sandbox.local import PROTECTIONS, Isolation, LocalSandbox, grants, 
 from rewards.sandbox.log import Log, Recorder, replay
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = Limits(wall_seconds=3, cpu_seconds=2, memory_bytes=256 << 20)
+QUICK = Limits(wall_seconds=2, cpu_seconds=1, memory_bytes=256 << 20)
 Run = Callable[..., Result]
 
 isolated = pytest.mark.skipif(strongest() == "none", reason="this machine grants no namespaces")
