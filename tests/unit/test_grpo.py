@@ -56,7 +56,7 @@ def test_advantages_are_centred_within_prompt_and_mode(tmp_path: Path, bench: Wo
         train_dataset=prompt_dataset(rows),
         processing_class=tokenizer,
     )  # fmt: skip
-    batch = [dict(row) for row in trainer.train_dataset for _ in range(4)]
+    batch = [dict(row) for row in prompt_dataset(rows) for _ in range(4)]
     out = trainer._generate_and_score_completions(batch)
     samples: list[Completion] = [row["sample"] for row in batch]
     assert [sample.mode for sample in samples] == [row["mode"] for row in batch]
@@ -118,7 +118,7 @@ def test_repetition_and_format(empty: Workbench) -> None:
     texts = ["a b c d e f", "a b a b a b a b", "word", ""]
     assert [repeated_share(text, 2) for text in texts] == pytest.approx([0, 5 / 7, 0, 0])
     assert values(Repetition(ngram_size=2, maximum=0.5), [written(texts[1])], empty) == pytest.approx([-5 / 14])
-    from trl.rewards import get_repetition_penalty_reward
+    from trl.rewards.other_rewards import get_repetition_penalty_reward
 
     ids = [[ord(word) for word in text.split()] for text in texts[:2]]  # TRL counts n-grams of tokens
     theirs = get_repetition_penalty_reward(ngram_size=2, max_penalty=-0.5)(completions=texts[:2], completion_ids=ids)
