@@ -271,9 +271,10 @@ def _enter_bubblewrap(job: Job, streams: tuple[int, ...], report: int) -> NoRetu
     shown = [word for place in places if os.path.exists(place) for word in inside.as_bubblewrap(place)]
     devices = [word for name in inside.DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
     size = str(job["limits"]["scratch_bytes"])
+    tmp = () if any(place.startswith("/tmp/") for place in places) else ("--symlink", inside.SCRATCH, "/tmp")
     command = [
         "bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--hostname", "sandbox", *shown, *devices,
-        "--ro-bind", here, "/worker", "--size", size, "--tmpfs", inside.SCRATCH, "--symlink", inside.SCRATCH, "/tmp",
+        "--ro-bind", here, "/worker", "--size", size, "--tmpfs", inside.SCRATCH, *tmp,
         "--remount-ro", "/", "--chdir", inside.SCRATCH,
         "--setenv", "PYTHONHASHSEED", "0", sys.executable, "-s", "-S", "-P", "/worker", "inside",
     ]  # fmt: skip

@@ -76,7 +76,8 @@ def build_root(limits: dict[str, Any], python: list[str]) -> None:
         Path(f"{root}/dev/{name}").touch()
         kernel.mount(f"/dev/{name}", f"{root}/dev/{name}", flags=kernel.MS_BIND)
     os.mkdir(root + SCRATCH)
-    os.symlink(SCRATCH, f"{root}/tmp")
+    if not os.path.exists(f"{root}/tmp"):  # a Python that is installed there is shown there
+        os.symlink(SCRATCH, f"{root}/tmp")
     bounds = f"size={limits['scratch_bytes']},nr_inodes={limits['files']},mode=777"
     kernel.mount("tmpfs", root + SCRATCH, "tmpfs", careful, bounds)
     os.chdir(root)
