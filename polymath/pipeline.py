@@ -25,7 +25,7 @@ from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
 from polymath.stage import BASE, BaseConfig, ModeConfig, RolloutConfig, StageConfig, StageJob
 from rewards import open_bench
-from rewards.gold import check_gold
+from rewards.gold import check_gold, check_rewards
 from rewards.sandbox import SandboxError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,6 +222,8 @@ class Pipeline:
         with open_bench(self.sandbox) as bench:
             try:
                 check_gold(domains, bench, self.seed)
+                for job in judging:
+                    check_rewards(getattr(job.config, "rewards", ()), job.domains, bench, self.seed)
                 protections = bench.protections()
             except (ValueError, SandboxError, ImportError) as error:
                 raise StageFailed(str(error)) from error

@@ -5,6 +5,7 @@ starts, and every fault is reported at once, with file, line, field, what was fo
 """
 
 import graphlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -20,6 +21,7 @@ from polymath.source import Location, Problem, RecipeError, Source, nearest
 from polymath.stage import BASE, LoraConfig, ModeConfig, Modes, StageConfig
 from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
+from rewards.length import Target
 from rl.config import GrpoConfig
 from sft.config import SftConfig
 
@@ -82,7 +84,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     try:
         recipe = Recipe.model_validate(source.data)
     except ValidationError as error:
-        raise _error([_problem(dict(fault), source) for fault in error.errors()], source) from error
+        faults = [dict(fault) for fault in error.errors() if not _follows(dict(fault), error.errors())]
+        raise _error([_problem(fault, source) for fault in faults], source) from error
     if problems := [*check_model(recipe.model), *_check_references(recipe)]:
         raise _error(problems, source)
     if isinstance(recipe.model, PretrainedModel) and (place := recipe.model.path()):
@@ -161,6 +164,14 @@ def _problem(fault: dict[str, Any], source: Source) -> Problem:
     return Problem(location, f"found {given!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
 
 
+def _follows(fault: dict[str, Any], others: Sequence[Any]) -> bool:
+    """Whether a list counts as too short only because of what is wrong with its members."""
+    place = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and other["loc"] != place for other in others
+    )
+
+
 def _which_mode(location: Location) -> str:
     hint = nearest(str(location[1]), MODES)
     return f": a mode of a name of its own says how its prompts are rendered{hint}"
@@ -222,6 +233,14 @@ def _check_references(recipe: Recipe) -> list[Problem]:
         ]
         problems += _check_evaluation_only(recipe, name, stage)
         problems += [
+            Problem(
+                ("stages", name, "rewards", place, "target", mode), f"no mode {mode!r}{nearest(mode, recipe.modes)}"
+            )
+            for place, reward in enumerate(stage.rewards if isinstance(stage, GrpoConfig) else ())
+            for mode in (reward.target if isinstance(reward, Target) and isinstance(reward.target, dict) else ())
+            if mode not in recipe.modes
+        ]
+        problems += [
             Problem(("stages", name, "modes"), f"no mode {mode!r}{nearest(mode, recipe.modes)}")
             for mode in stage.modes or ()
             if mode not in recipe.modes
@@ -272,10 +291,10 @@ def _error(problems: list[Problem], source: Source) -> RecipeError:
     lines = {}
     for problem in problems:
         location = problem.location
-        if len(location) > 2 and location[0] == "stages" and not source.holds(location):
+        if len(location) > 2 and location[0] == "stages" and not source.holds(location[:3]):
             stage = source.data.get("stages", {}).get(location[1])
             default = ("defaults", str(stage.get("kind")) if isinstance(stage, dict) else "", *location[2:])
-            location = default if source.holds(default) else location
+            location = default if source.holds(default[:3]) else location
         lines[f"{source.where(location)}: {'.'.join(map(str, location))}: {problem.message}"] = None
     return RecipeError(list(lines))
 

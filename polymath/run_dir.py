@@ -47,7 +47,7 @@ def append_line(path: Path, data: dict[str, Any]) -> None:
     """Add one line to a JSONL file, with one write."""
     line = json.dumps(data, ensure_ascii=False) + "\n"
     with path.open("ab", buffering=0) as file:
-        file.write(line.encode())
+        file.write(line.encode(errors="backslashreplace"))  # a lone surrogate, as JSON writes it
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

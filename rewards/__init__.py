@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from polymath.completion import Completion
-from polymath.domains.python import find_module, load
+from polymath.domains.python import load
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import nearest
 from rewards.base import RewardConfig, Verifier, Workbench, call_custom
@@ -46,12 +46,19 @@ class PythonReward(RewardConfig):
 
     @model_validator(mode="after")
     def _can_be_called(self) -> "PythonReward":
-        find_module(self.name)
-        names = inspect.signature(load(self.name)).parameters
+        function = load(self.name)
+        if not callable(function):
+            raise ValueError(f"{self.name} is no function")
+        signature = inspect.signature(function)
+        names = signature.parameters
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in names.values())
         for argument in self.arguments:
             if argument not in names and not takes_any:
                 raise ValueError(f"{self.name} takes no argument {argument!r}{nearest(argument, list(names)[1:])}")
+        try:
+            signature.bind([], **self.arguments)
+        except TypeError as error:
+            raise ValueError(f"{self.name} cannot be called with completions and these arguments: {error}") from error
         return self
 
     def __call__(self, completions: Sequence[Completion], bench: Workbench) -> Awaitable[Scores]:
@@ -60,11 +67,13 @@ class PythonReward(RewardConfig):
 
 def _named(value: Any) -> Any:
     """A name alone stands for the reward without arguments; a name that is not known is refused."""
+    if isinstance(value, RewardConfig):
+        return value
     given = {"name": value} if isinstance(value, str) else value
     name = given.get("name") if isinstance(given, dict) else None
-    if isinstance(given, dict) and not isinstance(name, str):
+    if not isinstance(name, str):
         raise ValueError(f"a reward has a name; known are {', '.join(REWARD_TYPES)}, and module:function")
-    if isinstance(name, str) and name not in REWARD_TYPES and ":" not in name:
+    if name not in REWARD_TYPES and ":" not in name:
         raise ValueError(f"no reward {name!r}{nearest(name, REWARD_TYPES)}")
     return given
 

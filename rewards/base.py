@@ -15,9 +15,9 @@ from polymath.domains.python import load
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import nearest
 from polymath.strict import StrictModel
-from rewards.sandbox import Sandbox
+from rewards.sandbox import Sandbox, SandboxError
 from rewards.sandbox.log import Log, Recorder
-from rewards.score import Score, Scores, score_batch
+from rewards.score import RewardError, Score, Scores, score_batch
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -72,11 +72,14 @@ class Workbench:
     @cached_property
     def sandbox(self) -> Sandbox:
         """Where what a model wrote is run. Raises `SandboxError` where this machine grants less than is demanded."""
-        from rewards.sandbox.local import LocalSandbox
+        from rewards.sandbox.local import LocalSandbox, attempt
 
         config = self.sandbox_config
-        isolation = None if config.isolation == "auto" else config.isolation
-        return LocalSandbox(config.require, config.workers, isolation)
+        if config.isolation == "auto":
+            return LocalSandbox(config.require, config.workers)
+        if fault := attempt(config.isolation):
+            raise SandboxError(f"sandbox.isolation: {config.isolation!r} does not work on this machine: {fault}")
+        return LocalSandbox(config.require, config.workers, config.isolation)
 
     def protections(self) -> frozenset[str]:
         """What protects this machine from the programs that were run; empty while none was."""
@@ -94,7 +97,9 @@ class Workbench:
 
         from pebble import ProcessPool
 
-        return ProcessPool(max_workers=os.cpu_count() or 1, context=multiprocessing.get_context("spawn"))
+        from rewards.math_answer import prepare
+
+        return ProcessPool(os.cpu_count() or 1, initializer=prepare, context=multiprocessing.get_context("spawn"))
 
     async def verify(self, completions: Sequence[Completion]) -> list[Score]:
         """The score of each completion by its own row's verifier: one that is known, or `module:function`."""
@@ -110,7 +115,7 @@ class Workbench:
         if ":" in name:
             return await score_batch(name, load(name), completions)
         if name not in self.verifiers:
-            raise ValueError(f"no verifier {name!r}{nearest(name, self.verifiers)}, or module:function")
+            raise RewardError(f"no verifier {name!r}{nearest(name, self.verifiers)}, or module:function")
         verifier = self.verifiers[name]
         return await score_batch(name, lambda own: verifier(own, self), completions)
 
@@ -125,7 +130,7 @@ class Workbench:
 
 def _some(name: str, score: Score | None) -> Score:
     if score is None:
-        raise ValueError(f"verifier {name!r} gave None; a verifier has a score for every row of its domain")
+        raise RewardError(f"verifier {name!r} gave None; a verifier has a score for every row of its domain")
     return score
 
 

@@ -7,7 +7,9 @@ import ast
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import Field
@@ -18,9 +20,11 @@ from rewards.sandbox import MIB, Limits, Result, Sandbox
 from rewards.sandbox.local import DRIVER
 from rewards.score import Score
 
-FENCE = re.compile(r"^```[ \t]*(?:python|python3|py)?[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[^`]*$")
+PYTHON = ("python", "python3", "py")
 SHOWN = 3  # faults that a score tells
 CLOSE = 1e-9  # relative difference at which two floats are the same
+LONGEST = 1 << 16  # bytes of one answer, as the driver has it
 
 
 class CodeTests(Verifier):
@@ -37,8 +41,10 @@ class CodeTests(Verifier):
     async def verify(self, completion: Completion, bench: Workbench) -> Score:
         program = extract(completion.content)
         if program is None:
-            return Score(0.0, faults=("several programs, and no saying which is the answer",))
+            return Score(0.0, faults=("not exactly one Python program",))
         tests = json.loads(completion.answer)["tests"]
+        if not tests:
+            raise ValueError(f"the answer of a task of the domain {completion.domain!r} holds no test")
         faults = await run_tests(
             program, tests, bench.sandbox_for(completion), self._limits(len(tests)), self.seconds_per_test
         )
@@ -47,15 +53,39 @@ class CodeTests(Verifier):
 
     def _limits(self, tests: int) -> Limits:
         seconds = self.seconds_per_test * tests + 2
-        return Limits(wall_seconds=seconds, cpu_seconds=math.ceil(seconds), memory_bytes=self.memory_mib * MIB)
+        output = (tests + 1) * (LONGEST + 100)
+        memory = self.memory_mib * MIB
+        return Limits(seconds, math.ceil(seconds), memory, output_bytes=output)
 
 
 def extract(content: str) -> str | None:
-    """The program of an answer: its one fenced block, or all of it where nothing is fenced; None for several."""
-    blocks = FENCE.findall(content)
-    if len(blocks) == 1:
-        return blocks[0]
-    return None if blocks or "```" in content else content
+    """The program of an answer: its one fenced block of Python, or all of it where nothing is fenced.
+
+    Blocks of other languages are not looked at, and one without a language counts where none says that it is Python.
+    None where there is no such block, or more than one.
+    """
+    blocks = list(_blocks(content))
+    if not blocks:
+        return content
+    python = [code for language, code in blocks if language.lower() in PYTHON]
+    candidates = python or [code for language, code in blocks if not language]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _blocks(content: str) -> Iterator[tuple[str, str]]:
+    """Language and text of each fenced block; the last one may lack its end."""
+    opened, language, lines = "", "", []
+    for line in content.splitlines():
+        fence = FENCE.match(line)
+        if opened and fence and fence["mark"].startswith(opened) and not fence["language"]:
+            yield language, textwrap.dedent("\n".join(lines))
+            opened = ""
+        elif opened:
+            lines.append(line)
+        elif fence:
+            opened, language, lines = fence["mark"], fence["language"], []
+    if opened:
+        yield language, textwrap.dedent("\n".join(lines))
 
 
 async def run_tests(
@@ -66,24 +96,27 @@ async def run_tests(
     given = json.dumps({"tests": asked, "seconds": seconds_per_test})
     files = {"driver.py": DRIVER.read_text(), "program.py": program, "given.json": given}
     result = await sandbox.exec(files, ("python", "driver.py"), "", limits)
-    answers = _answers(result.stdout, len(tests))
+    answers = _answers(result, len(tests))
     if answers is None:
         return [_how(result) if result.ended != "exit" else "the answers were tampered with"] * len(tests)
     return [_compared(answers[place], test) if place in answers else _how(result) for place, test in enumerate(tests)]
 
 
 def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.split("\n")]
+    lines = [line.rstrip(" \t\r") for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def _answers(stdout: str, count: int) -> dict[int, Any] | None:
+def _answers(result: Result, count: int) -> dict[int, Any] | None:
     """Place -> what the driver says of it; None where that is not what a driver writes."""
+    whole, _, cut_off = result.stdout.rpartition("\n")
+    if cut_off and result.ended == "exit":
+        return None
     answers: dict[int, Any] = {}
     try:
-        for line in stdout.splitlines():
+        for line in whole.split("\n") if whole else ():
             place, answer = json.loads(line)
             if type(place) is not int or place in answers or not 0 <= place < count:
                 return None
@@ -94,18 +127,34 @@ def _answers(stdout: str, count: int) -> dict[int, Any] | None:
 
 
 def _compared(answer: Any, test: Mapping[str, str]) -> str:
+    """What is wrong with an answer. The trust boundary: a program may have written anything in the driver's place."""
     if not isinstance(answer, dict) or "value" not in answer:
         told = answer.get("fault") if isinstance(answer, dict) else None
         return _short(str(told or "no answer"))
     try:
-        value = decode(answer["value"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+        value = answer["value"] if "stdin" in test else decode(answer["value"])
+        right = _right(value, test)
+        return "" if right else f"gave {_short(repr(value))}"
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return "its answer is no plain value"
+
+
+def _right(value: Any, test: Mapping[str, str]) -> bool:
     if "stdin" in test:
-        right = isinstance(value, str) and _lines(value) == _lines(test["expect"])
-    else:
-        right = same(value, ast.literal_eval(test["expect"]))
-    return "" if right else f"gave {_short(repr(value))}"
+        return isinstance(value, str) and _lines(value) == _lines(test["expect"])
+    return same(value, expected(test["expect"]))
+
+
+@cache
+def expected(text: str) -> Any:
+    """The value of a Python literal, `nan` and `inf` among them. Raises `SyntaxError` where it is none."""
+    try:
+        return float(text) if text.lstrip("-") in ("nan", "inf") else ast.literal_eval(text)
+    except ValueError as error:
+        raise SyntaxError(f"a test expects {text!r}, which is no Python literal") from error
+
+
+KINDS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 def decode(encoded: Any) -> Any:
@@ -113,41 +162,48 @@ def decode(encoded: Any) -> Any:
     if encoded is None or isinstance(encoded, bool | int | float | str):
         return encoded
     kind, content = encoded
-    match kind:
-        case "list" | "tuple" | "set" | "frozenset":
-            items = [decode(item) for item in content]
-            return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](items)
-        case "dict":
-            return {decode(key): decode(item) for key, item in content}
-        case "bytes":
-            return bytes.fromhex(content)
-        case "complex":
-            return complex(*content)
+    if kind in KINDS:
+        return KINDS[kind]([decode(item) for item in content])
+    if kind == "dict":
+        return {decode(key): decode(item) for key, item in content}
+    if kind == "bytes":
+        return bytes.fromhex(content)
+    if kind == "complex":
+        return complex(*content)
     raise ValueError(f"unknown kind of value {kind!r}")
 
 
-def same(value: Any, expected: Any) -> bool:
-    """Whether two plain values are equal; `True` is not 1, a tuple no list; floats may differ in the last digits."""
-    if isinstance(value, bool) or isinstance(expected, bool):
-        return value is expected
-    if isinstance(value, int | float) and isinstance(expected, int | float):
-        return _same_number(value, expected)
-    if type(value) is not type(expected):
+def same(value: Any, wanted: Any) -> bool:
+    """Whether two plain values are equal; `True` is not 1, a tuple no list; wanted floats may differ a little."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted
+    if isinstance(wanted, int | float) and isinstance(value, int | float):
+        return value == wanted or (isinstance(wanted, float) and _close(value, wanted))
+    if type(value) is not type(wanted):
         return False
     if isinstance(value, list | tuple):
-        return len(value) == len(expected) and all(same(a, b) for a, b in zip(value, expected, strict=True))
+        return len(value) == len(wanted) and all(same(a, b) for a, b in zip(value, wanted, strict=True))
+    if isinstance(value, set | frozenset):
+        return len(value) == len(wanted) and all(any(same(a, b) for a in _near(value, b)) for b in wanted)
     if isinstance(value, dict):
-        return value.keys() == expected.keys() and all(same(item, expected[key]) for key, item in value.items())
-    return bool(value == expected)
+        return _keys(value) == _keys(wanted) and all(same(item, wanted[key]) for key, item in value.items())
+    return bool(value == wanted)
 
 
-def _same_number(value: float, expected: float) -> bool:
-    if isinstance(value, int) and isinstance(expected, int):
-        return value == expected
+def _close(value: float, wanted: float) -> bool:
     try:
-        return math.isclose(value, expected, rel_tol=CLOSE, abs_tol=1e-12) or (value != value and expected != expected)
+        return math.isclose(value, wanted, rel_tol=CLOSE, abs_tol=1e-12) or (value != value and wanted != wanted)
     except OverflowError:  # a whole number beyond any float
         return False
+
+
+def _near(values: set[Any] | frozenset[Any], wanted: Any) -> Iterable[Any]:
+    """The members that can be the same as a wanted one: itself where it is there, or any, where floats are compared."""
+    return [own for own in values if own == wanted] if wanted in values else values
+
+
+def _keys(values: dict[Any, Any]) -> set[tuple[bool, Any]]:
+    return {(isinstance(key, bool), key) for key in values}
 
 
 def _how(result: Result) -> str:
@@ -160,4 +216,6 @@ def _how(result: Result) -> str:
 
 
 def _short(text: str) -> str:
+    """A text for a line of a log: not long, and such that it can be written."""
+    text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= 120 else text[:117] + "..."

@@ -1,16 +1,22 @@
 """A verifier must give full marks to what its own domain shows as right, before anything is trained on it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from polymath.completion import Completion, demonstrated
 from polymath.domains import Domain, held_out_tasks, is_evaluation_only, training_tasks
-from rewards.base import Workbench
+from rewards.base import RewardConfig, Verifier, Workbench
+from rewards.sandbox import SandboxError
+from rewards.score import RewardError, Score, score_batch
 
 CHECKED = 32  # tasks of each domain
 
 
-class GoldError(ValueError):
+CHECKED = 32  # tasks of each domain
+TRIED = 4  # and of these, so many with each reward of a stage
+
+
+class GoldError(RewardError):
     """A verifier does not give full marks to a domain's own answers."""
 
 
@@ -18,14 +24,48 @@ def check_gold(domains: Mapping[str, Domain], bench: Workbench, seed: int, count
     """Verify the demonstrations of some tasks of each domain; raises `GoldError` on the first that is not worth 1."""
     for name, domain in domains.items():
         gold = gold_completions(name, domain, count, seed)
-        for completion, score in zip(gold, asyncio.run(bench.verify(gold)), strict=True):
-            if score.value != 1.0:
-                why = "; ".join(score.faults) or "it names no fault"
-                raise GoldError(
-                    f"domain {name!r}: its verifier {domain.reward} gives its own demonstration {score.value:g} in "
-                    f"place of 1 ({why}).\n  demonstration: {completion.content[:300]!r}\n"
-                    f"  answer: {completion.answer[:300]}\n  mend the domain or its verifier; nothing was trained"
-                )
+        scores = asyncio.run(bench.verify(gold))
+        for completion, score in zip(gold, scores, strict=True):
+            _demand_full_marks(f"domain {name!r}: its verifier {domain.reward}", completion, score)
+
+
+def check_rewards(
+    rewards: Sequence[RewardConfig], domains: Mapping[str, Domain], bench: Workbench, seed: int, count: int = TRIED
+) -> None:
+    """Try each reward of a stage, with its settings, on demonstrations, before anything is trained.
+
+    Raises `GoldError` where a verifier does not give them full marks, or has no row that it applies to.
+    """
+    gold = [one for name, domain in domains.items() for one in gold_completions(name, domain, count, seed)]
+    for reward in rewards:
+        scores = asyncio.run(_tried(reward, gold, bench))
+        if isinstance(reward, Verifier) and not any(scores):
+            verified = ", ".join(sorted({completion.reward for completion in gold}))
+            raise GoldError(f"reward {reward.name!r} applies to no row of this stage, whose domains have {verified}")
+        for completion, score in zip(gold, scores, strict=True):
+            if isinstance(reward, Verifier) and score is not None:
+                _demand_full_marks(f"reward {reward.name!r}, with the settings of this stage,", completion, score)
+
+
+async def _tried(reward: RewardConfig, gold: Sequence[Completion], bench: Workbench) -> list[Score | None]:
+    """A reward's scores. The trust boundary to a user's function, which may raise anything."""
+    try:
+        return await score_batch(reward.name, lambda completions: reward(completions, bench), gold)
+    except (RewardError, SandboxError, ImportError):
+        raise
+    except Exception as error:
+        raise RewardError(f"reward {reward.name!r} raised {type(error).__name__}: {error}") from error
+
+
+def _demand_full_marks(who: str, completion: Completion, score: Score) -> None:
+    if score.value == 1.0:
+        return
+    why = "; ".join(score.faults) or "it names no fault"
+    raise GoldError(
+        f"{who} gives a demonstration {score.value:g} in place of 1 ({why}).\n"
+        f"  demonstration: {completion.content[:300]!r}\n  answer: {completion.answer[:300]}\n"
+        f"  mend the domain or its verifier; nothing was trained"
+    )
 
 
 def gold_completions(name: str, domain: Domain, count: int, seed: int) -> list[Completion]:

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from polymath.completion import Completion
 
 
+class RewardError(ValueError):
+    """A reward, or what it was given, does not keep to the contract; the message names it."""
+
+
 @dataclass(frozen=True)
 class Score:
     """What a completion is worth: `value` is what trains, `parts` what it is made of, `faults` why it is not more."""
@@ -22,12 +26,12 @@ Reward = Callable[[Sequence[Completion]], Scores | Awaitable[Scores]]
 
 
 async def score_batch(name: str, reward: Reward, completions: Sequence[Completion]) -> list[Score | None]:
-    """Apply a reward, whether it is async or not. Raises `ValueError` where it does not keep to the contract."""
+    """Apply a reward, whether it is async or not. Raises `RewardError` where it does not keep to the contract."""
     given = reward(completions)
     values = await given if inspect.isawaitable(given) else given
     if not isinstance(values, Sequence) or len(values) != len(completions):
         got = f"{len(values)} of them" if isinstance(values, Sequence) else type(values).__name__
-        raise ValueError(f"reward {name!r}: meant is a list of {len(completions)} scores, and it gave {got}")
+        raise RewardError(f"reward {name!r}: meant is a list of {len(completions)} scores, and it gave {got}")
     return [_checked(name, value) for value in values]
 
 
@@ -35,6 +39,9 @@ def _checked(name: str, value: Score | float | None) -> Score | None:
     if value is None:
         return None
     score = value if isinstance(value, Score) else Score(value)
-    if isinstance(score.value, bool) or not isinstance(score.value, int | float) or not math.isfinite(score.value):
-        raise ValueError(f"reward {name!r}: a score is a finite number, and it gave {score.value!r}")
+    for what, number in {"a score": score.value, **score.parts}.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < math.inf:
+            raise RewardError(f"reward {name!r}: {what} is a finite number, and it gave {number!r:.200}")
+    if isinstance(score.faults, str):
+        raise RewardError(f"reward {name!r}: faults are a tuple of texts, and it gave {score.faults!r:.200}")
     return score

@@ -1,13 +1,15 @@
 """How a completion is written: its format, its language, its repetitions."""
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from polymath.completion import Completion
+from polymath.source import nearest
 from rewards.base import RewardConfig, Workbench
 from rewards.languages import probability
 from rewards.score import Score
@@ -20,9 +22,15 @@ SCRIPTS = {
     "ne": ("DEVANAGARI",), "pa": ("GURMUKHI",), "ru": ("CYRILLIC",), "ta": ("TAMIL",), "te": ("TELUGU",),
     "th": ("THAI",), "uk": ("CYRILLIC",), "ur": ("ARABIC",), "zh": ("CJK",),
 }  # fmt: skip
+LATIN = (
+    *("af", "ca", "cs", "cy", "da", "de", "en", "es", "et", "fi", "fr", "hr", "hu", "id", "it", "lt", "lv", "nl", "no"),
+    *("pl", "pt", "ro", "sk", "sl", "so", "sq", "sv", "sw", "tl", "tr", "vi"),
+)
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI")  # a letter counts as a word
-ENOUGH = 40  # letters of a line from which its language can be told
-LOOKED_AT, LIKELY = 2000, 0.3  # characters of a line, and the probability at which it counts
+ENOUGH = 40  # letters of a passage from which its language can be told
+LONGEST_WORD = 30  # characters
+FENCED = re.compile(r"^[ \t]*```.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+LOOKED_AT, LIKELY = 2000, 0.3  # characters of a passage, and the probability at which it counts
 
 
 class FormatReward(RewardConfig):
@@ -37,12 +45,19 @@ class FormatReward(RewardConfig):
 class Language(RewardConfig):
     """The share of words in one language (R1 report, section 2.3.2), in reasoning and answer; None without words.
 
-    By script, word by word, and for languages that share a script by langdetect, line by line: a short line counts by
-    its script alone. Fenced code has no language.
+    By script, word by word, and for languages that share a script by langdetect, passage by passage: a short text
+    counts by its script alone. Fenced code has no language.
     """
 
     name: Literal["language"] = "language"
-    language: str = Field(default="en", pattern="^[a-z]{2}$", description="ISO 639-1 code.")
+    language: str = Field(default="en", description="ISO 639-1 code.")
+
+    @field_validator("language")
+    @classmethod
+    def _can_be_told(cls, language: str) -> str:
+        if language not in {*SCRIPTS, *LATIN}:
+            raise ValueError(f"no language {language!r}{nearest(language, sorted({*SCRIPTS, *LATIN}))}")
+        return language
 
     def __call__(self, completions: Sequence[Completion], bench: Workbench) -> list[Score | None]:
         return [self._one(f"{c.reasoning}\n{c.content}") for c in completions]
@@ -65,8 +80,11 @@ class Repetition(RewardConfig):
 
 
 def repeated_share(text: str, n: int) -> float:
-    """The share of n-grams of words, compared without case, that are not new; 0 where there are none."""
-    words = text.lower().split()
+    """The share of n-grams of words, compared without case, that are not new; 0 where there are none.
+
+    Where words have no spaces between them, letters count.
+    """
+    words = [part for word in text.lower().split() for part in ([word] if len(word) <= LONGEST_WORD else word)]
     total = len(words) - n + 1
     if total <= 0:
         return 0.0
@@ -77,27 +95,28 @@ def language_share(text: str, language: str) -> float | None:
     """The share of words in a language, given by its ISO 639-1 code; None for a text without words."""
     scripts = SCRIPTS.get(language, ("LATIN",))
     total = own = 0
-    for line in _prose(text):
-        words = list(_words(line))
+    for passage in _passages(FENCED.sub("", text)):
+        words = list(_words(passage))
         total += len(words)
-        if words and _speaks(line, language):
+        if words and _speaks(passage, language):
             own += sum(script in scripts for script in words)
     return own / total if total else None
 
 
-def _prose(text: str) -> Iterator[str]:
-    """The lines outside of fenced code."""
-    fenced = False
+def _passages(text: str) -> Iterator[str]:
+    """Lines, short ones together with those that follow, so that the language of each can be told."""
+    passage = ""
     for line in text.split("\n"):
-        if line.lstrip().startswith("```"):
-            fenced = not fenced
-        elif not fenced:
-            yield line
+        passage = f"{passage}\n{line}"
+        if sum(character.isalpha() for character in passage) >= ENOUGH:
+            yield passage
+            passage = ""
+    yield passage
 
 
-def _words(line: str) -> Iterator[str]:
-    """The script of each word of a line, by the first of its letters; numbers and signs are no words."""
-    for word in line.split():
+def _words(passage: str) -> Iterator[str]:
+    """The script of each word, by the first of its letters; numbers and signs are no words."""
+    for word in passage.split():
         letters = [_script(character) for character in word if character.isalpha()]
         if letters and letters[0] in UNSPACED:
             yield from letters
@@ -110,9 +129,9 @@ def _script(letter: str) -> str:
     return unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
 
 
-def _speaks(line: str, language: str) -> bool:
-    """Whether a line may be in a language: where it is long enough to tell, it has to be likely."""
-    if sum(character.isalpha() for character in line) < ENOUGH:
+def _speaks(passage: str, language: str) -> bool:
+    """Whether a passage may be in a language: where it is long enough to tell, it has to be likely."""
+    if sum(character.isalpha() for character in passage) < ENOUGH:
         return True
-    found = probability(line[:LOOKED_AT], language)
+    found = probability(passage[:LOOKED_AT], language)
     return found is None or found > LIKELY

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from polymath.stage import RolloutConfig
 from rewards import LengthPenalty, OwnVerifier, RewardSetting
@@ -27,6 +27,14 @@ class GrpoConfig(RolloutConfig):
         description="What completions are worth, summed with weights: names, with arguments where they differ from the "
         "usual ones, or `module:function` of your own.",
     )
+
+    @field_validator("rewards")
+    @classmethod
+    def _correctness_counts_once(cls, rewards: tuple[RewardSetting, ...]) -> tuple[RewardSetting, ...]:
+        names = {reward.name for reward in rewards}
+        if {"verifier", "l1_max"} <= names:
+            raise ValueError("'l1_max' is the verifier's reward times a length; take 'verifier' out")
+        return rewards
 
     def rows_per_step(self) -> int:
         """Prompts: each stands in a batch `num_generations` times."""

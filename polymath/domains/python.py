@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field, field_validator
 
 from polymath.domains.task import Task
+from polymath.source import nearest
 from polymath.strict import StrictModel
 from polymath.tools import Toolbox
 
@@ -85,7 +86,8 @@ def load(reference: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except AttributeError as error:
-        raise ValueError(f"the module {module!r} has no {name!r}") from error
+        known = [own for own in dir(importlib.import_module(module)) if not own.startswith("_")]
+        raise ValueError(f"the module {module!r} has no {name!r}{nearest(name, known)}") from error
 
 
 def _look_here() -> None:

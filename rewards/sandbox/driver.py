@@ -3,38 +3,54 @@
 Reads `given.json` (`tests`, each an `expression` to evaluate in the program's names or a `stdin` to run it on, and
 `seconds` for each) and `program.py`; writes one line `[place, {"value": ...}]` or `[place, {"fault": ...}]` for each to
 what was stdout. The program runs in children, which have no way to those lines. One child evaluates one expression
-after another; where it dies or takes too long, the next goes on behind that one. Each run on a stdin has its own.
+after another; where it dies, the next goes on behind that one. Each run on a stdin has its own.
 """
 
+import atexit
 import json
 import os
 import select
 import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable
 from typing import Any
 
-LONGEST = 1 << 15  # bytes of one answer
+LONGEST = 1 << 16  # bytes of one answer
+LATE = "no answer in time"
 Test = dict[str, str]
 
 
 def encode(value: Any, depth: int = 0) -> Any:
-    """A plain value as JSON; raises `TypeError` on anything else, subclasses of plain types included."""
+    """A plain value as JSON, a subclass's as that of its base; raises `TypeError` on anything else.
+
+    The base's own methods read it, so what a subclass says of itself is not asked.
+    """
     if depth > 100:
         raise TypeError("nested too deep")
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if type(value) in (list, tuple, set, frozenset):
-        return [type(value).__name__, [encode(item, depth + 1) for item in value]]
-    if type(value) is dict:
-        return ["dict", [[encode(key, depth + 1), encode(item, depth + 1)] for key, item in value.items()]]
-    if type(value) is bytes:
-        return ["bytes", value.hex()]
-    if type(value) is complex:
-        return ["complex", [value.real, value.imag]]
+    for base, read in BASES.items():
+        if isinstance(value, base):
+            return read(value)
+    for base in (list, tuple, set, frozenset):
+        if isinstance(value, base):
+            return [base.__name__, [encode(item, depth + 1) for item in base.__iter__(value)]]
+    if isinstance(value, dict):
+        items = dict.items(value)
+        return ["dict", [[encode(key, depth + 1), encode(item, depth + 1)] for key, item in items]]
     raise TypeError(f"gave a {type(value).__name__}, which is no plain value")
+
+
+BASES: dict[type, Callable[[Any], Any]] = {
+    int: lambda value: int.__add__(value, 0),
+    float: lambda value: float.__add__(value, 0.0),
+    str: lambda value: str.__add__(value, ""),
+    bytes: lambda value: ["bytes", bytes.hex(value)],
+    complex: lambda value: ["complex", [complex.__add__(value, 0j).real, complex.__add__(value, 0j).imag]],
+}
 
 
 class Child:
@@ -117,6 +133,7 @@ def printed(stdin: str, write: int) -> None:
     os.close(write)
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.__stdin__, sys.__stdout__ = sys.stdin, sys.stdout  # type: ignore[misc]
     code = 0
     try:
         load("__main__")
@@ -125,13 +142,15 @@ def printed(stdin: str, write: int) -> None:
     except BaseException as error:
         os.write(2, told(error).encode(errors="replace") + b"\n")
         code = 1
-    sys.stdout.flush()
+    for end in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush):  # type: ignore[attr-defined]
+        end()
     os._exit(code & 0xFF)
 
 
 def load(name: str) -> dict[str, Any]:
     """The names of the program, run afresh as the module `name`."""
     program = types.ModuleType(name)
+    program.__file__ = "program.py"
     sys.modules[name] = program
     with open("program.py", encoding="utf-8") as file:
         exec(compile(file.read(), "program.py", "exec"), program.__dict__)
@@ -148,19 +167,27 @@ class Driver:
 
     def __init__(self, tests: list[Test], seconds: float, private: tuple[int, ...]) -> None:
         self.tests, self.seconds, self.private = tests, seconds, private
+        self.late = False
         self.child: Child | None = None
 
     def answer(self, place: int) -> dict[str, Any]:
-        """What the program gives for one test."""
+        """What the program gives for one test; nothing more is tried once it has taken too long."""
+        if self.late:
+            return {"fault": "not tried after a test without an answer in time"}
         deadline = time.monotonic() + self.seconds
         if "expression" in self.tests[place]:
-            return self.evaluate(place, deadline)
-        stdin = self.tests[place]["stdin"]
+            answer = self.evaluate(place, deadline)
+        else:
+            answer = self.run(self.tests[place]["stdin"], deadline)
+        self.late = answer.get("fault") == LATE
+        return answer
+
+    def run(self, stdin: str, deadline: float) -> dict[str, Any]:
+        """What the program prints, in a child of its own."""
         child = Child(lambda write: printed(stdin, write), self.private)
-        whole = child.take(b"", deadline)
-        if not whole:
+        if not child.take(b"", deadline):
             child.end()
-            return {"fault": "no answer in time" if len(child.data) <= LONGEST else "too much output"}
+            return {"fault": LATE if len(child.data) <= LONGEST else "too much output"}
         code = child.wait(deadline)
         return {"value": child.data.decode(errors="replace")} if code == 0 else {"fault": f"exit code {code}"}
 
@@ -178,7 +205,7 @@ class Driver:
                 pass
             fault = "no answer that can be read"
         else:
-            fault = "no answer in time" if time.monotonic() >= deadline else "it ended without an answer"
+            fault = LATE if time.monotonic() >= deadline else "it ended without an answer"
         self.child.end()
         self.child = None
         return {"fault": fault}

@@ -9,11 +9,11 @@ import select
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,12 +36,22 @@ KEEPS = {  # protection -> what it keeps from a program
     "no_new_privileges": "privileges, and programs that would give some",
     "system_calls": "sockets, tracing, mounts, namespaces and other calls that no answer needs",
 }
-LIMITS_ONLY = frozenset({"limits", "process_group", "no_new_privileges", "system_calls"})
-PROTECTIONS: dict[Isolation, frozenset[str]] = {
-    "namespaces": frozenset(KEEPS),
-    "bubblewrap": frozenset(KEEPS),
-    "none": LIMITS_ONLY,
-}
+
+
+def protections_of(isolation: Isolation) -> frozenset[str]:
+    """What an isolation protects from, for this user.
+
+    The limits of processes do not bind root, as whom bubblewrap runs programs where it is started by root; and without
+    namespaces a program is the same user as who started it, unless that is root.
+    """
+    is_root = os.geteuid() == 0
+    if isolation == "namespaces":
+        return frozenset(KEEPS)
+    if isolation == "bubblewrap":
+        return frozenset(KEEPS) - ({"user", "limits"} if is_root else set())
+    return frozenset({"limits", "no_new_privileges", "system_calls"} | ({"process_group"} if is_root else set()))
+
+
 REMEDY = (
     "install bubblewrap; or allow user namespaces (sysctl user.max_user_namespaces=15000, on Ubuntu besides "
     "kernel.apparmor_restrict_unprivileged_userns=0; in a container its seccomp profile); or, where the model's code "
@@ -67,6 +77,8 @@ class Worker:
         except (OSError, ValueError) as error:
             self.close()
             raise SandboxError(f"a worker of the sandbox broke: {error or 'it ended'}") from error
+        if "refused" in answer:
+            raise ValueError(f"the sandbox cannot hold what it was given: {answer['refused']}")
         if "fault" in answer:
             raise SandboxError(f"the sandbox could not run a program: {answer['fault']}")
         return answer
@@ -120,12 +132,13 @@ class LocalSandbox:
         isolation: Isolation | None = None,
     ) -> None:
         self.isolation: Isolation = isolation or strongest()
-        self.protections = PROTECTIONS[self.isolation]
+        self.protections = protections_of(self.isolation)
         if missing := sorted(set(require) - self.protections):
             raise SandboxError(
                 f"this machine does not grant the sandbox {', '.join(missing)} (active: "
                 f"{', '.join(sorted(self.protections))}): {REMEDY}"
             )
+        self.closed = False
         self.count = workers or os.cpu_count() or 1
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._workers = [Worker(self.isolation) for _ in range(self.count)]
@@ -143,14 +156,18 @@ class LocalSandbox:
     def _perform(self, job: Mapping[str, Any]) -> Result:
         worker = self._free.get()
         try:
-            return Result(**worker.perform(job))
-        except SandboxError:
-            return Result(**worker.perform(job))  # once more, by a new one
+            try:
+                return Result(**worker.perform(job))
+            except SandboxError:
+                if self.closed:
+                    raise
+                return Result(**worker.perform(job))  # once more, by a new one
         finally:
             self._free.put(worker)
 
     def close(self) -> None:
         """End all workers; what they run ends with them."""
+        self.closed = True
         for worker in self._workers:
             worker.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -177,40 +194,35 @@ def base_python() -> str:
     return getattr(sys, "_base_executable", sys.executable)
 
 
-_lock = threading.Lock()
-_strongest: Isolation | None = None
-
-
+@cache
 def strongest() -> Isolation:
-    """The strongest isolation that this machine grants, found out by trying. Raises `SandboxError` off Linux."""
-    global _strongest
+    """The strongest isolation that this machine grants, found out by trying; raises `SandboxError` for none."""
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
         raise SandboxError(f"the sandbox is made of Linux on x86_64 or aarch64; this is {platform.platform()}")
-    with _lock:
-        if _strongest is None:
-            candidates: list[Isolation] = ["namespaces", *(["bubblewrap"] if shutil.which("bwrap") else []), "none"]
-            _strongest = next((isolation for isolation in candidates if grants(isolation)), None)
-        if _strongest is None:
-            raise SandboxError(
-                f"no program can be run here: no namespaces, and outside of them an unprivileged user cannot read "
-                f"Python's library in {sys.base_prefix}: {REMEDY}"
-            )
-    return _strongest
+    candidates: list[Isolation] = ["namespaces", *(["bubblewrap"] if shutil.which("bwrap") else []), "none"]
+    faults = []
+    for isolation in candidates:
+        fault = attempt(isolation)
+        if not fault:
+            return isolation
+        faults.append(f"{isolation}: {fault}")
+    raise SandboxError(f"no program can be run here ({'; '.join(faults)}): {REMEDY}")
 
 
-def grants(isolation: Isolation) -> bool:
-    """Whether this machine lets a command run under an isolation."""
+def attempt(isolation: Isolation) -> str:
+    """Try an isolation; why a program cannot be run under it, nothing where it can."""
     worker = Worker(isolation)
     try:
-        program = _job({"try.py": "import xmlrpc.client\nprint(1)"}, ["python", "try.py"], "", Limits())
-        return worker.perform(program)["stdout"] == "1\n"  # that module is never there before it is asked for
-    except SandboxError:
-        return False
+        job = _job({"try.py": "import xmlrpc.client\nprint(1)"}, ["python", "try.py"], "", Limits())
+        result = worker.perform(job)  # that module is never there before it is asked for
+    except SandboxError as error:
+        return str(error)
     finally:
         worker.close()
+    return "" if result["stdout"] == "1\n" else result["stderr"].strip().rpartition("\n")[2] or "it printed nothing"
 
 
 def survey() -> tuple[Isolation, dict[str, tuple[bool, str]]]:
     """The isolation in use, and for each protection whether it is active and what it keeps from a program."""
     isolation = strongest()
-    return isolation, {name: (name in PROTECTIONS[isolation], keeps) for name, keeps in KEEPS.items()}
+    return isolation, {name: (name in protections_of(isolation), keeps) for name, keeps in KEEPS.items()}

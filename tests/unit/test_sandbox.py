@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rewards.sandbox import Limits, Result, SandboxError
-from rewards.sandbox.local import PROTECTIONS, Isolation, LocalSandbox, grants, strongest
+from rewards.sandbox.local import Isolation, LocalSandbox, attempt, protections_of, strongest
 from rewards.sandbox.log import Log, Recorder, replay
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ ISOLATIONS: list[Isolation] = ["namespaces", "bubblewrap", "none"]
 def sandbox(request: pytest.FixtureRequest) -> Iterator[LocalSandbox]:
     if request.param == "bubblewrap" and not shutil.which("bwrap"):
         pytest.skip("bubblewrap is not installed")
-    if request.param != "none" and not grants(request.param):
+    if request.param != "none" and attempt(request.param):
         pytest.skip(f"this machine does not grant {request.param}")
     opened = LocalSandbox((), 2, request.param)
     yield opened
@@ -38,7 +38,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[LocalSandbox]:
 
 @pytest.fixture
 def library(sandbox: LocalSandbox) -> None:
-    if not grants(sandbox.isolation):
+    if attempt(sandbox.isolation):
         pytest.skip("Python's library is not readable for everybody on this machine")
 
 
@@ -88,13 +88,20 @@ def test_sets_are_in_one_order_wherever_it_runs(run: Run) -> None:
         ("import sys\nwhile True: sys.stderr.write('x' * 1000)", "output", 2),
         ("data = bytearray(1 << 30)", "exit", 2),  # by MemoryError
         (
+            "import os, mmap, time\nfor _ in range(6):\n    if not os.fork():\n        shared = mmap.mmap(-1, 150 << 20)\n"
+            "        for page in range(0, 150 << 20, 4096): shared[page] = 1\n        break\ntime.sleep(99)",
+            "memory", 3,
+        ),
+        (
             "import os\nfor _ in range(8):\n    if not os.fork(): break\ndata = bytearray(150 << 20)\nimport time; time.sleep(99)",
             "memory", 3,
         ),
     ],
-    ids=["sleep", "loop", "no-signal", "stdout", "stderr", "memory", "memory-of-many"],
+    ids=["sleep", "loop", "no-signal", "stdout", "stderr", "memory", "memory-shared", "memory-of-many"],
 )  # fmt: skip
-def test_every_limit_holds(run: Run, code: str, ended: str, within: float) -> None:
+def test_every_limit_holds(run: Run, sandbox: LocalSandbox, code: str, ended: str, within: float) -> None:
+    if "mmap" in code and attempt(sandbox.isolation):
+        pytest.skip("Python's library is not readable for everybody on this machine")
     started = time.monotonic()
     result = run(code)
     assert result.ended in ended.split() and result.exit_code != 0
@@ -168,7 +175,34 @@ def test_files_stay_in_the_scratch_folder(sandbox: LocalSandbox, name: str) -> N
 def test_less_than_is_demanded_is_refused() -> None:
     with pytest.raises(SandboxError, match=r"does not grant the sandbox mount, network \(active: limits, .*bubblewrap"):
         LocalSandbox(("mount", "network", "limits"), 1, "none")
-    assert {"mount", "pid", "network"} <= PROTECTIONS["namespaces"]
+    assert {"mount", "pid", "network", "limits"} <= protections_of("namespaces")
+    assert ("limits" in protections_of("bubblewrap")) == (os.geteuid() != 0)
+
+
+@pytest.mark.parametrize("files", [{"a": "", "a/b": ""}, {"a": "x" * (33 << 20)}, {str(n): "" for n in range(2000)}])
+def test_what_cannot_be_given_is_refused_and_nothing_breaks(sandbox: LocalSandbox, files: dict[str, str]) -> None:
+    if sandbox.isolation != "namespaces" and len(files) != 2:
+        pytest.skip("only a scratch folder of ours is bounded so")
+    with pytest.raises(ValueError, match="cannot hold what it was given"):
+        asyncio.run(sandbox.exec(files, ("true",), "", QUICK))
+    assert asyncio.run(sandbox.exec({}, ("sh", "-c", "echo 1"), "", QUICK)).stdout == "1\n"
+    none = Limits(wall_seconds=0)
+    assert asyncio.run(sandbox.exec({"m.py": "1"}, ("python", "m.py"), "", none)).ended == "wall"
+
+
+def test_what_is_closed_starts_nothing_more() -> None:
+    async def close_while_it_runs() -> None:
+        sandbox = LocalSandbox((), 1, "namespaces")
+        task = asyncio.create_task(sandbox.exec({"m.py": "import time; time.sleep(9)"}, ("python", "m.py")))
+        await asyncio.sleep(0.5)
+        sandbox.close()
+        with pytest.raises(SandboxError):
+            await task
+        assert [worker.process for worker in sandbox._workers] == [None]
+
+    if attempt("namespaces"):
+        pytest.skip("this machine grants no namespaces")
+    asyncio.run(close_while_it_runs())
 
 
 def test_a_worker_that_dies_is_replaced(sandbox: LocalSandbox) -> None:

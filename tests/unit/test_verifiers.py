@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from math_verify import parse, verify
@@ -19,10 +20,13 @@ from polymath.domains.gym import GymDomain
 from polymath.domains.instruct import InstructDomain
 from polymath.domains.python import PythonDomain
 from polymath.domains.task import Task, question, reply
+from polymath.run_dir import append_line, read_lines
 from polymath.sandbox_config import SandboxConfig
-from rewards import Score, Workbench
-from rewards.gold import GoldError, check_gold, gold_completions
+from rewards import LengthPenalty, OwnVerifier, PythonReward, Score, Workbench
+from rewards.code_tests import CodeTests, same
+from rewards.gold import GoldError, check_gold, check_rewards, gold_completions
 from rewards.math_answer import MathAnswer, final_answer
+from rewards.score import RewardError
 
 COUNT = 200
 
@@ -73,9 +77,9 @@ def math_cases(count: int) -> list[tuple[str, str, str]]:
     """Answer, a right response, a wrong one."""
     rng, cases = random.Random(0), []
     while len(cases) < count:
-        for gold, same, other in written(rng):
+        for gold, equal, other in written(rng):
             saying = rng.choice(SAYINGS)
-            cases.append((gold, saying.format(same), saying.format(other)))
+            cases.append((gold, saying.format(equal), saying.format(other)))
     return cases[:count]
 
 
@@ -92,15 +96,41 @@ def test_math_verify_says_the_same(bench: Workbench) -> None:
     assert values(bench, [said(text, gold) for gold, text in cases]) == theirs
 
 
-@pytest.mark.parametrize(
-    "several",
-    [
-        "\\boxed{{{}}} or \\boxed{{7}}", "\\boxed{{7}} \\boxed{{{}}}", "It is {} or 7.", "7, {}", "{}; 7", "not {}",
-        "$7$ or ${}$", "The answer isn't {}", "7 = {}", "\\boxed{{{} \\text{{ or }} 7}}", "\\boxed{{7, {}}}", "\\boxed{{{}", "-{}",
+NOT_ONE: dict[str, list[str]] = {
+    "5": [
+        "minus 5", "negative 5", "minus $5$", "(minus 5)", "\u20115", "\u2014 5", "\u221a5", "sqrt 5", "log(5)", "f(5)", "5\u03c0", "5 + x", "5!",
+        "5 million", "5 squared", "half of 5", "5 percent", "5\u2030", "$5$%", "\\boxed{5\\text{ million}}", "x > 5", "at least 5", "about 5",
+        "between four and 5", "\u00b15", "\\boxed{> 5}", "\\boxed{\\neq 5}", "\\boxed{\\approx 5}", "\\boxed{5 \\mod 7}", "\\boxed{5 \\approx 6}",
+        "\\boxed{5} and also the answer could be 6", "$5$ or six", "either six or 5", "\\boxed 6 \\boxed{5}", "\\framebox{6} \\boxed{5}",
+        "\\boxed{\\cancel{6} 5}", "\\boxed{5\\%}", "\\boxed{6}" + "x" * 2100 + "\\boxed{5}", "The answer is not 5.", "1/5", "$5, 6$", "is 5 5",
+        "\\boxed{5} or \\boxed{7}", "\\boxed{7} \\boxed{5}", "It is 5 or 7.", "7, 5", "5; 7", "$7$ or $5$", "The answer isn't 5", "7 = 5",
+        "\\boxed{5 \\text{ or } 7}", "\\boxed{7, 5}", "\\boxed{5", "-5",
     ],
-)  # fmt: skip
-def test_candidates_are_no_answer(bench: Workbench, several: str) -> None:
-    assert values(bench, [said(several.format(n), str(n)) for n in (12, 345)]) == [0.0, 0.0]
+    "6": ["\\boxed{5=6}", "\\boxed{5 \\lor 6}", "\\boxed{5 | 6}", "\\boxed{5 \\cup 6}", "\\boxed{x=5=6}"],
+    "2": ["\u221a2", "2\u00bd"],
+    "(5,6)": ["\\boxed{5\\text{ or }6}"],
+}  # fmt: skip
+ONE: dict[str, list[str]] = {
+    "5": [
+        "5", "5.", "The answer is 5.", "\\boxed{5}", "So it is 2+3: \\boxed{5}.", "x = 5", "Answer: 5", "**5**", "The answer is **5**.", "#### 5",
+        "$5$", "The answer is $5$.", "\\boxed{x = 5}", "\\boxed{\\boxed{5}}", "$$5$$", "\\[5\\]", "\\(5\\)", "\\boxed{5}. I hope it is correct.",
+    ],
+    "-3": ["The answer is \u22123.", "-3", "\\boxed{-3}", "\u22123"],
+    "0.05": ["\\boxed{5\\%}", "5%"],
+    "[0,1)": ["[0,1)", "\\boxed{[0,1)}", "The answer is [0, 1)."],
+    "\\frac{3}{4}": ["3/4", "\\boxed{0.75}", "75%"],
+    "100000": ["100,000", "\\boxed{10^5}"],
+    "x > 5": ["\\boxed{x > 5}"],
+    "50\\%": ["50%"],
+    "\\{1,2\\}": ["\\boxed{\\{2,1\\}}", "{1, 2}"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "worth"), [(NOT_ONE, 0.0), (ONE, 1.0)], ids=["not one answer", "one answer"])
+def test_one_answer_and_no_other(bench: Workbench, texts: dict[str, list[str]], worth: float) -> None:
+    cases = [said(text, gold) for gold, own in texts.items() for text in own]
+    wrong = [case.content for case, value in zip(cases, values(bench, cases), strict=True) if value != worth]
+    assert wrong == []
 
 
 def test_a_formula_that_never_ends_is_wrong_in_time() -> None:
@@ -164,7 +194,7 @@ def test_nothing_starts_on_a_verifier_that_its_domain_fails(bench: Workbench, mo
     domain = PythonDomain(factory="json:loads")
     monkeypatch.setattr(PythonDomain, "_source", lambda self: Wrong())
     with pytest.raises(
-        GoldError, match=r"domain 'mine': its verifier math_answer gives its own demonstration 0 in place of 1"
+        GoldError, match=r"domain 'mine': its verifier math_answer gives a demonstration 0 in place of 1"
     ):
         check_gold({"mine": domain}, bench, 0)
 
@@ -184,7 +214,7 @@ def test_code_says_which_test_failed_and_how(bench: Workbench) -> None:
         assert score.parts["passed"] == passed and score.value == float(passed == 1.0)
         assert score.faults[: len(faults)] == faults
     twice = said("```python\na\n```\n```python\nb\n```", json.dumps(tests), "code_tests")
-    assert judged(bench, [twice])[0].faults == ("several programs, and no saying which is the answer",)
+    assert judged(bench, [twice])[0].faults == ("not exactly one Python program",)
 
 
 def test_what_is_printed_is_compared_line_by_line(bench: Workbench) -> None:
@@ -197,3 +227,91 @@ def test_what_is_printed_is_compared_line_by_line(bench: Workbench) -> None:
     ]
     parts = [score.parts["passed"] for score in judged(bench, [said(code, answer, "code_tests") for code in programs])]
     assert parts == [1.0, 0.5, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "equal"),
+    [
+        (1e10, 10_000_000_001, False), (10_000_000_001.0, 10_000_000_001, True), (0.1 + 0.2, 0.3, True), (2, 2.0, True),
+        (2.0, 2, True), (True, 1, False), ({True, 2}, {1, 2}, False), ({True: "a"}, {1: "a"}, False), ({2, 1}, {1, 2}, True),
+        ({0.1 + 0.2}, {0.3}, True), ({"a": 1.0}, {"a": 1}, True), ((1, 2), [1, 2], False), (float("nan"), float("nan"), True),
+        (1 << 5000, 1.5, False), ("3\xa0", "3", False), ({1}, frozenset({1}), False), ([[1]], [[1]], True), (b"a", "a", False),
+    ],
+)  # fmt: skip
+def test_values_are_the_same_or_not(value: object, wanted: object, equal: bool) -> None:
+    assert same(value, wanted) == equal
+
+
+def test_programs_as_people_write_them(bench: Workbench) -> None:
+    """Functions: what they may return; programs: how they may end; answers: how they may be fenced."""
+    called = json.dumps({"tests": [{"expression": "f()", "expect": "{'a': 2}"}]})
+    returned = [
+        "Counter('aa')",
+        "defaultdict(int, a=2)",
+        "OrderedDict(a=2)",
+        "{'a': IntEnum('E', 'x y').y}",
+        "{'a': 2.0}",
+    ]
+    head = "from collections import *\nfrom enum import IntEnum\n"
+    functions = [said(f"{head}def f(): return {value}", called, "code_tests") for value in returned]
+    printed = json.dumps({"tests": [{"stdin": "3\n", "expect": "3\n"}]})
+    endings = [
+        "print(input()); exit()", "print(input()); quit(0)", "import sys; print(input()); sys.exit(0)", "import sys; sys.__stdout__.write(input())",
+        "import threading; threading.Thread(target=lambda: print(input())).start()", "import atexit; atexit.register(print, input())",
+        "if __name__ == '__main__': print(input())", "import sys; print(sys.stdin.read().strip())", "__file__; print(open(0).read())",
+    ]  # fmt: skip
+    programs = [said(code, printed, "code_tests") for code in endings]
+    code = "print(input())"
+    fenced = [
+        f"```Python\n{code}\n```", f"Run it.\r\n```python\r\n{code}\r\n```\r\n", f"1. So:\n   ```py\n   {code}\n   ```", f"~~~python\n{code}\n~~~",
+        f"```python\n{code}", f"```bash\npython x.py\n```\nthen\n```python\n{code}\n```\ngives\n```\n3\n```", f"```\n{code}\n```",
+    ]  # fmt: skip
+    answers = [said(text, printed, "code_tests") for text in fenced]
+    scores = judged(bench, [*functions, *programs, *answers])
+    assert [
+        (s.faults, c.content) for s, c in zip(scores, [*functions, *programs, *answers], strict=True) if s.value != 1
+    ] == []
+
+
+def test_long_answers_and_endless_ones(bench: Workbench) -> None:
+    tests = {"tests": [{"expression": f"f({n})", "expect": repr("x" * 20_000)} for n in range(5)]}
+    (score,) = judged(bench, [said("def f(n): return 'x' * 20000", json.dumps(tests), "code_tests")])
+    assert score.value == 1.0
+    started = time.monotonic()
+    (score,) = judged(
+        bench, [said("def f(n):\n    while n: pass\n    return 'x' * 20000", json.dumps(tests), "code_tests")]
+    )
+    assert score.parts["passed"] == pytest.approx(0.2) and time.monotonic() - started < 5
+    assert score.faults[:2] == ("test 2: no answer in time", "test 3: not tried after a test without an answer in time")
+
+
+def test_a_program_cannot_stop_the_run_that_judges_it(bench: Workbench, tmp_path: Path) -> None:
+    answer = json.dumps({"tests": [{"expression": "add(2, 3)", "expect": "5"}]})
+    forge = "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'{}\\n')\n    except OSError: pass\ndef add(a, b): return 0"
+    programs = [
+        "def add(a, b): raise ValueError('\\ud800')", "def add(a, b): return '\\ud800'",
+        forge.format('{\"value\": [\"complex\", [1' + "0" * 400 + ", 0]]}"), forge.format('{\"value\": [\"dict\", 3]}'),
+        forge.format('{\"value\": ' + "[" * 9000 + "]" * 9000 + "}"), forge.format('[7, {\"value\": 5}]'), "\ud800",
+    ]  # fmt: skip
+    completions = [said(program, answer, "code_tests") for program in programs]
+    with Workbench({"code_tests": CodeTests()}, SandboxConfig(), tmp_path / "log.jsonl") as logged:
+        scores = judged(logged, completions)
+    assert [score.value for score in scores] == [0.0] * len(programs)
+    for score in scores:
+        append_line(tmp_path / "rollouts.jsonl", {"faults": score.faults})
+    assert len(list(read_lines(tmp_path / "rollouts.jsonl"))) == len(programs)
+
+
+def test_the_rewards_of_a_stage_are_tried_before_it_starts(bench: Workbench) -> None:
+    domains: dict[str, Domain] = {"code": CodeDomain(forms=("function",))}
+    check_rewards((OwnVerifier(), CodeTests(), LengthPenalty()), domains, bench, 0)
+    with pytest.raises(
+        GoldError, match=r"reward 'code_tests', with the settings of this stage, gives a demonstration 0"
+    ):
+        check_rewards((CodeTests(seconds_per_test=1e-6),), domains, bench, 0)
+    with pytest.raises(
+        GoldError, match=r"reward 'math_answer' applies to no row of this stage, whose domains have code_tests"
+    ):
+        check_rewards((MathAnswer(),), domains, bench, 0)
+    with pytest.raises(RewardError, match=r"reward 'json:dumps' raised TypeError: "):
+        check_rewards((PythonReward(name="json:dumps"),), domains, bench, 0)

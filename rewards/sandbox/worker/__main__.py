@@ -12,6 +12,7 @@ it starts without site-packages, by `rewards.sandbox.local`, and is never import
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -25,7 +26,7 @@ import inside
 import kernel
 
 TICK = 0.02  # seconds between two looks at the memory in use
-PAGE = os.sysconf("SC_PAGESIZE")
+HELD = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
 FAILED = 70  # exit code of a process that could not do its part; what it says is the fault that is reported
 Job = dict[str, Any]
 
@@ -52,9 +53,12 @@ class Outcome:
 
     def result(self, told: str, cpu_seconds: float) -> Job:
         """`told` is what the first process reports: `+` as the program starts, then its exit code; or a fault."""
-        if not told.startswith("+"):
-            return {"fault": told or "the sandbox ended before its program began"}
-        exited = self.ended == "exit" and len(told) > 1
+        if told.startswith("files: "):
+            return {"refused": told}
+        if not told.startswith("+") and self.ended == "exit":
+            words = self.output["stderr"].decode(errors="replace").strip()
+            return {"fault": told or words or "the sandbox ended before its program began"}
+        exited = self.ended == "exit" and re.fullmatch(r"\+-?\d+", told) is not None
         return {
             "ended": "killed" if self.ended == "exit" and not exited else self.ended,
             "exit_code": int(told[1:]) if exited else None,
@@ -186,14 +190,14 @@ def _below(pid: int) -> list[int]:
 
 
 def _memory(holder: int) -> int:
-    """Bytes that a command's processes hold for themselves, pages of files left out."""
+    """Bytes that a command's processes hold, shared memory as often as it is held, pages of files left out."""
     total = 0
     for pid in _below(holder):
         try:
-            _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-        except (OSError, ValueError):
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
             continue
-        total += (int(resident) - int(shared)) * PAGE
+        total += sum(int(kilobytes) << 10 for kilobytes in HELD.findall(status))
     return total
 
 

@@ -35,6 +35,8 @@ def warm_up(own: list[str]) -> None:
     """Import what programs are likely to import, and compile files that are run again and again."""
     for name in WARM.split():
         import_module(name)
+    for name in ("exit", "quit"):  # as `site` has them
+        setattr(builtins, name, sys.exit)
     for path in own:
         source = Path(path).read_bytes()
         compiled[source] = compile(source, os.path.basename(path), "exec")
@@ -51,7 +53,11 @@ def run(job: Job, isolation: str, folder: str, streams: tuple[int, ...], report:
     if isolation == "none":
         os.chdir(folder)
         os.chmod(folder, 0o777)
-    _write_files(job["files"])
+    try:
+        _write_files(job["files"])
+    except OSError as error:
+        os.write(report, f"files: {error}".encode(errors="replace"))
+        os._exit(1)
     os.write(report, b"+")
     program = os.fork()
     if not program:

@@ -13,6 +13,7 @@ NEWUSER, NEWPID, NEWNET, NEWCGROUP = 0x1000_0000, 0x2000_0000, 0x4000_0000, 0x02
 NAMESPACES = NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
+MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, READ_ONLY, NO_SETUID, NO_DEVICES = 442, -100, 0x8000, 1, 2, 4  # Linux 5.12
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 24, 22, 38, 36
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
@@ -40,9 +41,11 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def bind(source: str, target: str) -> None:
-    """Show a file or folder at another place, to be read only."""
+    """Show a folder at another place, to be read only, and all that is mounted below it."""
     mount(source, target, flags=MS_BIND | MS_REC)
-    mount("", target, flags=MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID)
+    attributes = struct.pack("QQQQ", READ_ONLY | NO_SETUID | NO_DEVICES, 0, 0, 0)
+    arguments = (MOUNT_SETATTR, AT_FDCWD, target.encode(), AT_RECURSIVE, attributes, len(attributes))
+    _call("syscall", *arguments)
 
 
 def pivot_root() -> None:
