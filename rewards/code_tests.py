@@ -179,8 +179,11 @@ def same(value: Any, wanted: Any) -> bool:
         return value is wanted
     if isinstance(wanted, int | float) and isinstance(value, int | float):
         return value == wanted or (isinstance(wanted, float) and _close(value, wanted))
-    if type(value) is not type(wanted):
-        return False
+    return type(value) is type(wanted) and _same_content(value, wanted)
+
+
+def _same_content(value: Any, wanted: Any) -> bool:
+    """`same` for two values of one type that are no numbers."""
     if isinstance(value, list | tuple):
         return len(value) == len(wanted) and all(same(a, b) for a, b in zip(value, wanted, strict=True))
     if isinstance(value, set | frozenset):

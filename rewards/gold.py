@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from polymath.completion import Completion, demonstrated
 from polymath.domains import Domain, held_out_tasks, is_evaluation_only, training_tasks
 from rewards.base import RewardConfig, Verifier, Workbench
-from rewards.sandbox import SandboxError
 from rewards.score import RewardError, Score, score_batch
 
 CHECKED = 32  # tasks of each domain
@@ -38,23 +37,13 @@ def check_rewards(
     """
     gold = [one for name, domain in domains.items() for one in gold_completions(name, domain, count, seed)]
     for reward in rewards:
-        scores = asyncio.run(_tried(reward, gold, bench))
+        scores = asyncio.run(score_batch(reward.name, lambda own, reward=reward: reward(own, bench), gold))
         if isinstance(reward, Verifier) and not any(scores):
             verified = ", ".join(sorted({completion.reward for completion in gold}))
             raise GoldError(f"reward {reward.name!r} applies to no row of this stage, whose domains have {verified}")
         for completion, score in zip(gold, scores, strict=True):
             if isinstance(reward, Verifier) and score is not None:
                 _demand_full_marks(f"reward {reward.name!r}, with the settings of this stage,", completion, score)
-
-
-async def _tried(reward: RewardConfig, gold: Sequence[Completion], bench: Workbench) -> list[Score | None]:
-    """A reward's scores. The trust boundary to a user's function, which may raise anything."""
-    try:
-        return await score_batch(reward.name, lambda completions: reward(completions, bench), gold)
-    except (RewardError, SandboxError, ImportError):
-        raise
-    except Exception as error:
-        raise RewardError(f"reward {reward.name!r} raised {type(error).__name__}: {error}") from error
 
 
 def _demand_full_marks(who: str, completion: Completion, score: Score) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from polymath.completion import Completion
+from rewards.sandbox import SandboxError
 
 
 class RewardError(ValueError):
@@ -27,8 +28,13 @@ Reward = Callable[[Sequence[Completion]], Scores | Awaitable[Scores]]
 
 async def score_batch(name: str, reward: Reward, completions: Sequence[Completion]) -> list[Score | None]:
     """Apply a reward, whether it is async or not. Raises `RewardError` where it does not keep to the contract."""
-    given = reward(completions)
-    values = await given if inspect.isawaitable(given) else given
+    try:
+        given = reward(completions)
+        values = await given if inspect.isawaitable(given) else given
+    except (RewardError, SandboxError, ImportError):
+        raise
+    except Exception as error:  # the trust boundary to a user's function
+        raise RewardError(f"reward {name!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(values, Sequence) or len(values) != len(completions):
         got = f"{len(values)} of them" if isinstance(values, Sequence) else type(values).__name__
         raise RewardError(f"reward {name!r}: meant is a list of {len(completions)} scores, and it gave {got}")

@@ -35,7 +35,8 @@ def encode(value: Any, depth: int = 0) -> Any:
     for base, read in BASES.items():
         if isinstance(value, base):
             return read(value)
-    for base in (list, tuple, set, frozenset):
+    bases: tuple[Any, ...] = (list, tuple, set, frozenset)
+    for base in bases:
         if isinstance(value, base):
             return [base.__name__, [encode(item, depth + 1) for item in base.__iter__(value)]]
     if isinstance(value, dict):
