@@ -1,6 +1,5 @@
 """How a completion is written: its format, its language, its repetitions."""
 
-import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -29,7 +28,6 @@ LATIN = (
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI")  # a letter counts as a word
 ENOUGH = 40  # letters of a passage from which its language can be told
 LONGEST_WORD = 30  # characters
-FENCED = re.compile(r"^[ \t]*```.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 LOOKED_AT, LIKELY = 2000, 0.3  # characters of a passage, and the probability at which it counts
 
 
@@ -95,7 +93,7 @@ def language_share(text: str, language: str) -> float | None:
     """The share of words in a language, given by its ISO 639-1 code; None for a text without words."""
     scripts = SCRIPTS.get(language, ("LATIN",))
     total = own = 0
-    for passage in _passages(FENCED.sub("", text)):
+    for passage in _passages(text):
         words = list(_words(passage))
         total += len(words)
         if words and _speaks(passage, language):
@@ -103,10 +101,23 @@ def language_share(text: str, language: str) -> float | None:
     return own / total if total else None
 
 
+def _prose(text: str) -> Iterator[str]:
+    """The lines outside of fenced blocks; a block that is never closed is none."""
+    block: list[str] = []
+    for line in text.split("\n"):
+        if line.lstrip().startswith("```"):
+            block = [] if block else [line]
+        elif block:
+            block.append(line)
+        else:
+            yield line
+    yield from block
+
+
 def _passages(text: str) -> Iterator[str]:
     """Lines, short ones together with those that follow, so that the language of each can be told."""
     passage = ""
-    for line in text.split("\n"):
+    for line in _prose(text):
         passage = f"{passage}\n{line}"
         if sum(character.isalpha() for character in passage) >= ENOUGH:
             yield passage

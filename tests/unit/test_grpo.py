@@ -1,6 +1,7 @@
 """GRPO's rewards in TRL's trainer: what is summed, what is centred with what, and what is told."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from polymath.stage import ModeConfig
 from polymath.tiny import build, build_tokenizer
 from rewards import LengthPenalty, OwnVerifier, PythonReward, Score, open_bench
 from rewards.base import Workbench
+from rewards.code_tests import extract
 from rewards.length import L1Exact, L1Max, SoftOverlong, effort_k, l1_exact, l1_max, soft_overlong
 from rewards.score import score_batch
 from rewards.style import FormatReward, Language, Repetition, language_share, repeated_share
@@ -144,6 +146,29 @@ CHINESE = "\u6211\u4eec\u9700\u8981\u8ba1\u7b97\u4e24\u4e2a\u6570\u7684\u548c"
 def test_the_share_of_a_language(text: str, language: str, share: float | None) -> None:
     found = language_share(text, language)
     assert found == share if share is None else found == pytest.approx(share, abs=0.03)
+
+
+def test_long_texts_are_judged_at_once(empty: Workbench) -> None:
+    started = time.monotonic()
+    for text in (
+        "```a\n",
+        "```\n",
+        "a ",
+        "$",
+        "(",
+        "\\boxed{",
+        "\\boxed{5} ",
+        "5 ",
+        "the answer is ",
+        "```python\n",
+        "\u4f60",
+        "`",
+        "~~~\n",
+    ):
+        long = written(text * (100_000 // len(text)), "5", reasoning=text * 1000)
+        assert values(OwnVerifier(), [long], empty) == [float(text.startswith("\\boxed{5}"))]
+        values(Language(), [long], empty), values(Repetition(), [long], empty), extract(long.content)
+    assert time.monotonic() - started < 20
 
 
 def test_a_reward_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: Workbench) -> None:
