@@ -116,13 +116,15 @@ def _prose(text: str) -> Iterator[str]:
 
 def _passages(text: str) -> Iterator[str]:
     """Lines, short ones together with those that follow, so that the language of each can be told."""
-    passage = ""
+    lines: list[str] = []
+    letters = 0
     for line in _prose(text):
-        passage = f"{passage}\n{line}"
-        if sum(character.isalpha() for character in passage) >= ENOUGH:
-            yield passage
-            passage = ""
-    yield passage
+        lines.append(line)
+        letters += sum(character.isalpha() for character in line)
+        if letters >= ENOUGH:
+            yield "\n".join(lines)
+            lines, letters = [], 0
+    yield "\n".join(lines)
 
 
 def _words(passage: str) -> Iterator[str]:
