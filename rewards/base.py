@@ -86,8 +86,8 @@ class Workbench:
         return self.sandbox.protections if "sandbox" in self.__dict__ else frozenset()
 
     def sandbox_for(self, completion: Completion) -> Sandbox:
-        """The sandbox, which writes down what it does for one completion where there is a log."""
-        return Recorder(self.sandbox, self.log, completion.name) if self.log else self.sandbox
+        """The sandbox, which writes down what it does for a completion that has a name, where there is a log."""
+        return Recorder(self.sandbox, self.log, completion.name) if self.log and completion.name else self.sandbox
 
     @cached_property
     def processes(self) -> "ProcessPool":

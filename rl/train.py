@@ -12,6 +12,7 @@ from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 from polymath.training import KEPT_A_STEP, Report, prepare, rollout_arguments, train, write_rollouts
 from rewards import open_bench
+from rewards.gold import CHECKED, check_rewards
 from rl.config import GrpoConfig
 from rl.rewards import Scorer
 
@@ -50,6 +51,8 @@ def run(job: StageJob, report: Report) -> None:
     same_names = "num_generations beta epsilon epsilon_high loss_type scale_rewards mask_truncated_completions"
     same = {name: getattr(config, name) for name in same_names.split()}
     with open_bench(job.extra["sandbox"], folder.sandbox) as bench:
+        # what rewards load and start, they load and start here, not in the first step
+        check_rewards(config.rewards, job.domains, bench, job.seed, CHECKED)
         scorer = Scorer(config.rewards, bench)
         trainer = SpecialistTrainer(
             form=materials.form,

@@ -1,11 +1,14 @@
 """Programs to write: the demonstration passes its tests, what is near it does not, and problems are many."""
 
+import asyncio
 import io
 import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,9 @@ from polymath.domains.coding.on_numbers import ON_NUMBERS
 from polymath.domains.coding.primitives import Step
 from polymath.domains.coding.problems import EDGES, PRIMITIVES, Problem, draw_input, draw_inputs, draw_problem
 from polymath.domains.task import Task
+from polymath.sandbox_config import SandboxConfig
+from rewards import OwnVerifier, open_bench
+from rewards.gold import check_rewards, gold_completions
 
 FORMS: tuple[Form, ...] = ("function", "program")
 
@@ -180,3 +186,14 @@ def test_settings_are_checked() -> None:
     for settings in wrong:
         with pytest.raises(ValidationError):
             CodeDomain(**settings)
+
+
+def test_a_log_holds_what_a_policy_wrote_and_no_demonstration(tmp_path: Path) -> None:
+    path = tmp_path / "sandbox.jsonl"
+    with open_bench(SandboxConfig(require=()), path) as bench:
+        check_rewards([OwnVerifier()], {"code": CodeDomain()}, bench, 0)
+        assert not path.exists()
+        (gold,) = gold_completions("code", CodeDomain(), 1, 0)
+        (score,) = asyncio.run(bench.verify([replace(gold, name="3/1")]))
+    assert score.value == 1.0
+    assert {json.loads(line)["episode"] for line in path.read_text().splitlines()} == {"3/1"}
