@@ -91,7 +91,7 @@ class Workbench:
 
     @cached_property
     def processes(self) -> "ProcessPool":
-        """Processes for work that may not end, each task with a time limit of its own."""
+        """Processes with math-verify at hand, whose work may not end: each task has a time limit of its own."""
         import multiprocessing
         import os
 

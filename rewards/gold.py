@@ -9,9 +9,6 @@ from rewards.base import RewardConfig, Verifier, Workbench
 from rewards.score import RewardError, Score, score_batch
 
 CHECKED = 32  # tasks of each domain
-
-
-CHECKED = 32  # tasks of each domain
 TRIED = 4  # and of these, so many with each reward of a stage
 
 

@@ -22,8 +22,3 @@ def is_certain(text: str) -> bool:
 def introduces(text: str) -> bool:
     """Whether what follows a text is its answer, and the only one: nothing stands there, or words that lead to it."""
     return not text.strip(" *$") or (is_certain(text) and bool(INTRODUCED.search(text)))
-
-
-def ends(text: str) -> bool:
-    """Whether nothing but the end of a sentence follows an answer."""
-    return not text.strip(" \n*.!$")

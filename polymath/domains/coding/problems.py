@@ -13,39 +13,8 @@ from polymath.domains.coding.primitives import Kind, Primitive, Step
 
 PRIMITIVES = (*ON_NUMBERS, *ON_TEXTS)
 WORDS = (
-    *(
-        "apple",
-        "Banana",
-        "cat",
-        "dog",
-        "Eve",
-        "forest",
-        "green",
-        "House",
-        "ice",
-        "Jar",
-        "kite",
-        "lemon",
-        "moon",
-        "night",
-    ),
-    *(
-        "Oslo",
-        "paper",
-        "quiet",
-        "river",
-        "Stone",
-        "tree",
-        "under",
-        "violet",
-        "Winter",
-        "yes",
-        "zoo",
-        "a",
-        "to",
-        "7",
-        "42",
-    ),
+    "apple Banana cat dog Eve forest green House ice Jar kite lemon moon night Oslo paper quiet river "
+    "Stone tree under violet Winter yes zoo a to 7 42"
 )
 EDGES: dict[Kind, tuple[Any, ...]] = {
     "numbers": ([], [-3, 4, 4, -3, 0, 7], [5], [2, 2, 2], [-8, -1], [9, 6, 3, 1, -2]),
@@ -130,7 +99,7 @@ def draw_input(rng: random.Random, kind: Kind) -> Any:
     """A list of integers or a text."""
     if kind == "numbers":
         return [rng.randint(-9, 20) for _ in range(rng.randint(1, 8))]
-    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 6)))
+    return " ".join(rng.choice(WORDS.split()) for _ in range(rng.randint(1, 6)))
 
 
 def draw_inputs(rng: random.Random, problem: Problem, count: int) -> tuple[Any, list[Any]]:

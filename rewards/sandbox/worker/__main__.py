@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,7 +80,7 @@ def serve(isolation: str, own: list[str]) -> None:
 def perform(job: Job, isolation: str) -> Job:
     """Run one command to its end, and everything that it left behind to theirs."""
     outcome = Outcome(job["limits"])
-    with tempfile.TemporaryDirectory(prefix="polymath-") if isolation == "none" else _nothing() as folder:
+    with tempfile.TemporaryDirectory(prefix="polymath-") if isolation == "none" else nullcontext("") as folder:
         (out, out_w), (err, err_w), (report, report_w), (ready, ready_w), (go, go_w) = (os.pipe() for _ in range(5))
         given = _sealed(job["stdin"])
         holder = os.fork()
@@ -94,16 +95,6 @@ def perform(job: Job, isolation: str) -> Job:
         result = outcome.result(os.read(report, 4096).decode(), _reap())
         _close((out, err, report, ready, go_w))
     return result
-
-
-class _nothing:
-    """A folder that is not there."""
-
-    def __enter__(self) -> str:
-        return ""
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def forked(work: Callable[[], object], report: int) -> NoReturn:
