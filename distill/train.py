@@ -9,9 +9,8 @@ from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer
 from polymath import models
 from polymath.data import prompt_dataset
-from polymath.run_dir import StageDir
 from polymath.stage import StageJob
-from polymath.training import Report, prepare, rollout_arguments, train
+from polymath.training import Report, prepare, rollout_arguments, rollout_settings, train
 
 
 def run(job: StageJob, report: Report) -> None:
@@ -19,8 +18,7 @@ def run(job: StageJob, report: Report) -> None:
     config = cast(OpdConfig, job.config)
     materials = prepare(job)
     trainer = MultiTeacherTrainer(
-        form=materials.form,
-        folder=StageDir(job.folder),
+        **rollout_settings(job, materials),
         domain_weights={domain: config.weight(domain) for domain in config.domains},
         model=materials.model,
         args=DistillationConfig(**rollout_arguments(job), beta=config.beta),

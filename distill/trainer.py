@@ -15,7 +15,6 @@ from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.teachers import Teacher
 from polymath.rollouts import Batch, RolloutMixin
-from polymath.run_dir import StageDir
 from polymath.training import KEPT_A_STEP, write_rollouts
 from polymath.vocabulary import decode
 
@@ -61,12 +60,14 @@ def _trimmed(batch: Batch) -> Batch:
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     """Rows have a `domain`, which names their teacher. One process; the teachers stay where they were loaded."""
 
-    def __init__(self, *, domain_weights: Mapping[str, float], folder: StageDir, **kwargs: Any) -> None:
+    def __init__(self, *, domain_weights: Mapping[str, float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.folder = folder
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: Mapping[str, Teacher] = {}  # set before training: adapters need the model that is trained
+
+    def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> list[list[int]]:
+        return [episode.ids for episode in self._episodes]
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
@@ -84,7 +85,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             {"prompt": row["prompt"], "completion": decode(self._tokenizer, episode.ids), "teacher_id": row["domain"]}
             for row, episode in zip(inputs[:KEPT_A_STEP], self._episodes, strict=False)
         ]
-        write_rollouts(self.folder, self.state.global_step + 1, kept)
+        write_rollouts(self.folder, self._step_number(), kept)
 
     def _compute_loss(
         self, unwrapped_student: Any, inputs: Batch, num_items_in_batch: Any

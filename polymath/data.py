@@ -45,18 +45,23 @@ def training_rows(
     count: int,
     seed: int,
     form: Format,
+    modes_per_task: int = 1,
 ) -> list[Row]:
-    """`count` rows, in turn from the domains by their shares and from every mode, none of them held out."""
+    """`count` rows, in turn from the domains by their shares and from every mode, none of them held out.
+
+    A task stands in `modes_per_task` rows, one after the other, each in another mode.
+    """
     turn = [name for name, share in shares.items() for _ in range(share)]
-    drawn = {name: turn.count(name) * -(-count // len(turn)) for name in shares}
+    number = -(-count // modes_per_task)
+    drawn = {name: turn.count(name) * -(-number // len(turn)) for name in shares}
     tasks = {name: iter(enumerate(training_tasks(domains[name], n, seed))) for name, n in drawn.items()}
     names = list(modes)
     rows = []
-    for name in (turn[index % len(turn)] for index in range(count)):
+    for name in (turn[index % len(turn)] for index in range(number)):
         index, task = next(tasks[name])
-        mode = names[index % len(names)]
-        rows.append(_row(name, domains[name].reward, task, mode, modes[mode], form))
-    return rows
+        own = [names[(index * modes_per_task + place) % len(names)] for place in range(modes_per_task)]
+        rows += [_row(name, domains[name].reward, task, mode, modes[mode], form) for mode in own]
+    return rows[:count]
 
 
 def held_out_rows(

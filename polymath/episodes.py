@@ -9,23 +9,25 @@ Token ids are only ever appended: what was sampled is what is trained on.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from polymath.chat import Format, Mode, parse
 from polymath.domains.environment import open_environment
+from polymath.engine.protocol import Request, Sample, Sampling
 from polymath.vocabulary import decode
 
 MAX_TURNS = 8  # of one episode, however short they are
 
-# prompts as ids, the most tokens of each -> sampled ids, and their log-probabilities where the sampler gives them
-Sampler = Callable[[list[list[int]], list[int]], tuple[list[list[int]], list[list[float]] | None]]
-
 
 @dataclass
 class Episode:
-    """One sample in the making: `ids` follow the prompt, `mask` is 1 where the model wrote them."""
+    """One sample in the making: `ids` follow the prompt, `mask` is 1 where the model wrote them.
 
+    `logprobs` and `kept` (see `Sample`) have an entry for each of `ids`, empty ones where a tool wrote.
+    """
+
+    name: str  # in logs: the step, and its place in the batch
     prompt_ids: list[int]
     think: Mode
     budget: int
@@ -33,6 +35,7 @@ class Episode:
     ids: list[int] = field(default_factory=list)
     mask: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    kept: list[list[int]] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)  # what the model wrote, turn by turn
     turn_ids: list[list[int]] = field(default_factory=list)
 
@@ -47,38 +50,56 @@ class Episode:
         """Tokens that fit into the context; at least one for a turn, so that a prompt which fills it fails loudly."""
         return self.budget if max_length is None else max(1, max_length - len(self.prompt_ids) - len(self.ids))
 
-    def extend(self, ids: Sequence[int], logprobs: Sequence[float] | None, *, written: bool) -> None:
-        """Append tokens; those that the model did not write have no log-probability."""
+    def is_truncated(self) -> bool:
+        """Whether it ended because its budget did."""
+        return self.left() <= 0
+
+    def request(self, sampling: Sampling, max_length: int | None) -> Request:
+        """Its next turn, to be sampled."""
+        within = replace(sampling, max_tokens=min(self.left(), self.room(max_length)))
+        return Request(f"{self.name}/{len(self.turns)}", self.prompt_ids + self.ids, within)
+
+    def write(self, sample: Sample, text: str) -> None:
+        """Append a turn of the model."""
+        self._extend(sample.ids, sample.logprobs, sample.kept, 1)
+        self.turn_ids.append(sample.ids)
+        self.turns.append(text)
+
+    def hear(self, ids: list[int]) -> None:
+        """Append what the model did not write."""
+        self._extend(ids, [0.0] * len(ids), None, 0)
+
+    def _extend(self, ids: list[int], logprobs: list[float], kept: list[list[int]] | None, written: int) -> None:
         self.ids += ids
-        self.mask += [int(written)] * len(ids)
-        self.logprobs += logprobs if logprobs is not None else [0.0] * len(ids)
+        self.mask += [written] * len(ids)
+        self.logprobs += logprobs
+        self.kept += kept if kept is not None else [[]] * len(ids)
 
 
 def play(
-    episodes: Sequence[Episode], sample: Sampler, tokenizer: Any, form: Format, max_length: int | None = None
-) -> bool:
-    """Bring every episode to its end, in place; returns whether the sampler gave log-probabilities.
+    episodes: Sequence[Episode],
+    sample: Callable[[list[Request]], list[Sample]],
+    sampling: Sampling,
+    tokenizer: Any,
+    form: Format,
+    max_length: int | None = None,
+) -> None:
+    """Bring every episode to its end, in place.
 
     `max_length` is the most tokens of a prompt and all that follows; an episode that has no room left ends.
     """
-    open_ones, gave_logprobs = list(episodes), False
+    open_ones = list(episodes)
     while open_ones:
-        budgets = [min(e.left(), e.room(max_length)) for e in open_ones]
-        ids, logprobs = sample([e.prompt_ids + e.ids for e in open_ones], budgets)
-        gave_logprobs = logprobs is not None
+        samples = sample([episode.request(sampling, max_length) for episode in open_ones])
         going_on = []
-        for index, episode in enumerate(open_ones):
-            own = ids[index][: budgets[index]]
-            episode.extend(own, logprobs[index][: len(own)] if logprobs else None, written=True)
-            episode.turn_ids.append(own)
-            episode.turns.append(decode(tokenizer, own))
+        for episode, own in zip(open_ones, samples, strict=True):
+            episode.write(own, decode(tokenizer, own.ids))
             if answered := _answer(episode, form):
                 given = tokenizer.encode(answered, add_special_tokens=False)
                 if len(given) < episode.room(max_length):
-                    episode.extend(given, None, written=False)
+                    episode.hear(given)
                     going_on.append(episode)
         open_ones = going_on
-    return gave_logprobs
 
 
 def _answer(episode: Episode, form: Format) -> str:

@@ -4,10 +4,11 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from polymath.engine.config import EngineConfig
 from polymath.stage import StageConfig
 
 
-class EvalConfig(StageConfig):
+class EvalConfig(StageConfig, EngineConfig):
     """Scores models on held-out tasks, in every domain and mode."""
 
     kind: Literal["eval"] = "eval"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-import zlib
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,6 +12,8 @@ from polymath import models
 from polymath.chat import Format, format_for
 from polymath.completion import read
 from polymath.data import Row, held_out_rows
+from polymath.engine.opening import open_engine
+from polymath.engine.protocol import Engine, Sampling
 from polymath.episodes import Episode, play
 from polymath.eval_config import EvalConfig
 from polymath.run_dir import StageDir, append_line, keep_lines, read_json, write_json, write_text
@@ -50,7 +51,10 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
     tokenizer = models.load_tokenizer(source)
     model = models.load_model(source, "float32").to(device).eval()
     form = format_for(job.chat, tokenizer)
-    torch.manual_seed(zlib.crc32(f"{job.seed}/{name}".encode()))  # the same whichever model is scored first
+    engine = open_engine(
+        config, model, source, tokenizer.pad_token_id, seed=job.seed, at_once=config.batch_size, bf16=config.bf16
+    )
+    engine.deliver(model)
     scores, samples = [], []
     for domain in config.domains:
         rows = [
@@ -58,8 +62,8 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
             for mode, settings in job.modes.items()
             for row in held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
         ]
-        episodes = _play(rows, model, tokenizer, form, config)
-        checks = _check(f"{name}/{domain}", rows, episodes, tokenizer, form, job)
+        episodes = _play(f"{name}/{domain}", rows, engine, tokenizer, form, config)
+        checks = _check(rows, episodes, tokenizer, form, job)
         for mode in job.modes:
             own = [index for index, row in enumerate(rows) if row.mode == mode]
             lengths = [sum(episodes[index].mask) for index in own]
@@ -70,16 +74,17 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
             | {"reward": value, "keeps_format": kept}
             for row, episode, (value, kept) in zip(rows, episodes, checks, strict=True)
         ]
+    engine.close()
     return scores, samples
 
 
 def _check(
-    name: str, rows: Sequence[Row], episodes: Sequence[Episode], tokenizer: Any, form: Format, job: StageJob
+    rows: Sequence[Row], episodes: Sequence[Episode], tokenizer: Any, form: Format, job: StageJob
 ) -> list[tuple[float, bool]]:
     """What each episode is worth, and whether it keeps to the format of its mode."""
     completions = [
-        read(vars(row), episode.turns, episode.turn_ids, tokenizer, form, f"{name}/{place}")
-        for place, (row, episode) in enumerate(zip(rows, episodes, strict=True))
+        read(vars(row), episode.turns, episode.turn_ids, tokenizer, form, episode.name)
+        for row, episode in zip(rows, episodes, strict=True)
     ]
     with job.extra["open_bench"](job.extra["sandbox"], StageDir(job.folder).sandbox) as bench:
         scores = asyncio.run(bench.verify(completions))
@@ -99,41 +104,15 @@ def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> d
     }
 
 
-def _play(rows: Sequence[Row], model: Any, tokenizer: Any, form: Format, config: EvalConfig) -> list[Episode]:
+def _play(
+    name: str, rows: Sequence[Row], engine: Engine, tokenizer: Any, form: Format, config: EvalConfig
+) -> list[Episode]:
     """One episode a row; a batch holds every mode."""
     prompts = tokenizer([row.prompt for row in rows], add_special_tokens=False)["input_ids"]
-    episodes = [Episode(ids, row.think, row.budget, row.environment) for ids, row in zip(prompts, rows, strict=True)]
-    for start in range(0, len(rows), config.batch_size):
-        batch = episodes[start : start + config.batch_size]
-        play(
-            batch,
-            lambda ids, budgets: (sample(model, tokenizer, ids, max(budgets), config), None),
-            tokenizer,
-            form,
-            model.config.max_position_embeddings,
-        )
+    episodes = [
+        Episode(f"{name}/{place}", ids, row.think, row.budget, row.environment)
+        for place, (ids, row) in enumerate(zip(prompts, rows, strict=True))
+    ]
+    sampling = Sampling(max_tokens=0, stop_token_ids=(tokenizer.eos_token_id,), temperature=config.temperature)
+    play(episodes, engine.generate, sampling, tokenizer, form, engine.max_length)
     return episodes
-
-
-@torch.inference_mode()
-def sample(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], max_new_tokens: int, config: EvalConfig
-) -> list[list[int]]:
-    """One completion a prompt, as token ids that end with the end-of-turn token or at the length limit."""
-    sampling: dict[str, Any] = {"do_sample": config.temperature > 0, "top_k": 0}
-    if config.temperature > 0:
-        sampling["temperature"] = config.temperature
-    batch = tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt").to(model.device)
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.bf16):
-        output = model.generate(
-            **batch,
-            **sampling,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    return [_until(tokenizer.eos_token_id, row) for row in output[:, batch["input_ids"].shape[1] :].tolist()]
-
-
-def _until(eos: int, ids: list[int]) -> list[int]:
-    return ids[: ids.index(eos) + 1] if eos in ids else ids

@@ -270,8 +270,12 @@ class Pipeline:
                 continue
             if isinstance(news, str):
                 self.errors[name] = news
-            else:
-                self.display.progress(name, *news)
+                continue
+            step, total, metrics, *notices = news
+            self.display.progress(name, step, total, metrics)
+            for notice in notices:
+                self.run_dir.event("alarm", stage=name, message=notice)
+                self.display.note(f"{name}: {notice}")
 
     def _end(self, name: str) -> None:
         stage = self.running.pop(name)

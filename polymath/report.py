@@ -2,18 +2,37 @@
 
 import base64
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
 from distill.config import OpdConfig
-from polymath.plots import Series, draw_curves, draw_scores
+from polymath.plots import (
+    DASHES,
+    Colours,
+    Series,
+    colours_of,
+    draw_curves,
+    draw_frontier,
+    draw_modes,
+    draw_scores,
+    shown,
+)
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines, write_json, write_text
-from polymath.summary import domain_means, stage_folders, summarise
+from polymath.summary import Score, domain_means, mode_paths, stage_folders, summarise
 
 SAMPLES_SHOWN = 2  # of each domain and mode, right and wrong ones
+FRONTIER = (
+    "Held-out accuracy over the tokens that a completion takes: a line joins the modes of one model, whiskers are one "
+    "standard error. Up and to the left is better."
+)
+MODES = (
+    "Accuracy over tokens in the course of reinforcement, one path for each mode, from the ring to the full dot. Pale "
+    "dots are the logged steps; where they are many, the path is their mean over equal parts of training."
+)
 
 
 def write_report(recipe: Recipe, run: RunDir) -> Path:
@@ -52,46 +71,73 @@ def _environment() -> Environment:
 def _draw(
     recipe: Recipe, run: RunDir, folders: dict[str, StageDir], summary: dict[str, Any]
 ) -> list[tuple[str, str, Path]]:
+    colours = colours_of(recipe.modes)
     drawn = []
     if summary["scores"]:
         path = run.report / "scores.png"
-        draw_scores(summary["scores"], path)
+        draw_scores(summary["scores"], colours, path)
         drawn.append(
             ("Scores", "Sampled accuracy on tasks that no stage has seen; whiskers are one standard error.", path)
         )
+    path = run.report / "frontier.png"
+    if draw_frontier(summary["scores"], _shown_model(recipe, summary["scores"]), colours, path):
+        drawn.append(("What thinking buys", FRONTIER, path))
+    path = run.report / "modes.png"
+    if draw_modes(mode_paths(recipe, folders), colours, path):
+        drawn.append(("Modes in training", MODES, path))
     curves = {
         "rl": ("Reinforcement", "Verified reward of the sampled completions, and tokens a completion by think mode.",
                {"verified reward": _series(recipe, folders, "grpo", "reward/verifier"),
-                "completion length, tokens": _series(recipe, folders, "grpo", "length/")}),
+                "completion length, tokens": _series(recipe, folders, "grpo", "length/", recipe.modes)}),
         "distillation": ("Distillation", "Divergence of the student from each teacher, and its completions' length.",
-               {"KL(student || teacher), nats a token": _series(recipe, folders, "opd", "kl/"),
-                "completion length, tokens": _series(recipe, folders, "opd", "length/")}),
+               {"KL(student || teacher), nats a token": _series(recipe, folders, "opd", "kl/", recipe.domains),
+                "completion length, tokens": _series(recipe, folders, "opd", "length/", recipe.modes)}),
         "sft": ("Fine-tuning", "Loss on the demonstrations.",
                {"loss, nats a token": _series(recipe, folders, "sft", "train/loss")}),
     }  # fmt: skip
     for name, (title, caption, panels) in curves.items():
         path = run.report / f"{name}.png"
-        if draw_curves(panels, path):
+        if draw_curves(panels, _styles(recipe, colours), path):
             drawn.append((title, caption, path))
     return drawn
 
 
-def _series(recipe: Recipe, folders: dict[str, StageDir], kind: str, metric: str) -> Series:
-    """Every line to draw of one metric, or of all that begin with it where it ends with a slash."""
+def _shown_model(recipe: Recipe, scores: Sequence[Score]) -> str:
+    """The model that a run is for: the merged one, else the last one scored; empty without scores."""
+    models = list(dict.fromkeys(score["model"] for score in scores))
+    merged = [model for model in models if isinstance(recipe.stages.get(model), OpdConfig)]
+    return ["", *models, *merged][-1]
+
+
+def _series(
+    recipe: Recipe, folders: dict[str, StageDir], kind: str, metric: str, parts: Iterable[str] = ("",)
+) -> Series:
+    """A line to draw for each stage of a kind and each part of a metric's name, where it was logged."""
     series: dict[str, list[tuple[float, float]]] = {}
-    for name, stage in recipe.stages.items():
-        if stage.kind != kind:
-            continue
-        for line in read_lines(folders[name].metrics):
-            for key, value in line.items():
-                if key == metric or (metric.endswith("/") and key.startswith(metric) and not _is_total(key)):
-                    part = key.removeprefix(metric).replace("_", "-")
-                    series.setdefault(f"{name} {part}".strip(), []).append((line["step"], value))
+    for name in _stages(recipe, kind):
+        lines = list(read_lines(folders[name].metrics))
+        for key in (metric + part for part in parts):
+            points = [(line["step"], line[key]) for line in lines if key in line]
+            series |= {_label(name, key.removeprefix(metric)): points} if points else {}
     return series
 
 
-def _is_total(key: str) -> bool:
-    return key in ("length/mean", "length/clipped_ratio", "kl/start")
+def _styles(recipe: Recipe, colours: Colours) -> dict[str, tuple[str, str]]:
+    """Colour and dashes of the lines of modes: a colour a mode, dashes a stage."""
+    return {
+        _label(name, mode): (colour, DASHES[place % len(DASHES)])
+        for kind in ("grpo", "opd")
+        for place, name in enumerate(_stages(recipe, kind))
+        for mode, colour in colours.items()
+    }
+
+
+def _stages(recipe: Recipe, kind: str) -> list[str]:
+    return [name for name, stage in recipe.stages.items() if stage.kind == kind]
+
+
+def _label(stage: str, part: str) -> str:
+    return f"{stage} {shown(part)}".strip()
 
 
 def _tiles(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -1,44 +1,55 @@
-"""What TRL's two on-policy trainers need besides: modes, budgets and episodes, sample by sample."""
+"""What TRL's two on-policy trainers need besides: an engine of ours, and modes, budgets and episodes, row by row."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedTokenizerBase
 from trl.trainer.utils import RepeatSampler
 
 from polymath.chat import Format
 from polymath.completion import read
+from polymath.engine.proof import PROBE_TOKENS, PROBES, Bound, mean_gap
+from polymath.engine.protocol import Engine, Request, Sample, Sampling
+from polymath.engine.wal import LoggedEngine, TokenLog
 from polymath.episodes import Episode, play
+from polymath.run_dir import StageDir
 
 Batch = dict[str, Any]
 TOOL_MASK = 2  # its place in what both trainers' `_generate` returns
 
 
 class EpochSampler(RepeatSampler):
-    """TRL's sampler with an order that depends on the epoch alone.
+    """TRL's sampler with an order that depends on the epoch alone, and that leaves a prompt's modes together.
 
     The stock one draws each epoch's order from a generator that a checkpoint does not hold, so that a run resumed in
     its second epoch repeats the first one's order.
     """
 
+    block = 1  # rows of one task
+
     @classmethod
-    def like(cls, sampler: RepeatSampler) -> "EpochSampler":
-        """A sampler with the same settings."""
+    def like(cls, sampler: RepeatSampler, block: int) -> "EpochSampler":
+        """A sampler with the same settings, which shuffles blocks of rows."""
         names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
-        return cls(**{name: getattr(sampler, name) for name in names})
+        own = cls(**{name: getattr(sampler, name) for name in names})
+        own.block = block
+        return own
 
     def set_epoch(self, epoch: int) -> None:
         """Called by accelerate before each epoch."""
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + 1_000_003 * epoch)
 
-
-def merged_parameters(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """A merged adapter's parameters as vLLM names them: PEFT's layer for trained tokens leaves traces in the names."""
-    for name, parameter in named:
-        if "trainable_tokens" not in name:
-            yield name.replace(".token_adapter", ""), parameter
+    def __iter__(self) -> Iterator[int]:
+        blocks = self.num_samples // self.block
+        order = torch.randperm(blocks, generator=self.generator).tolist() if self.shuffle else range(blocks)
+        indexes = [block * self.block + place for block in order for place in range(self.block)]
+        for start in range(0, len(indexes) - self.batch_size + 1, self.batch_size):
+            for _ in range(self.repeat_count):
+                for index in indexes[start : start + self.batch_size]:
+                    yield from [index] * self.mini_repeat_count
 
 
 class RolloutMixin:
@@ -48,97 +59,126 @@ class RolloutMixin:
     wrote is put into the row as `sample`, a `Completion`, where the rewards find it.
     """
 
-    _gives_logprobs = False  # whether the trainer's `_generate_single_turn` returns log-probabilities
-
-    def __init__(self, *, form: Format, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        form: Format,
+        folder: StageDir,
+        engine_for: Callable[[Any], Engine],
+        sampling: Sampling,
+        modes_per_task: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.form = form
-        if cast(Any, self).use_vllm:
-            engine = cast(Any, self).vllm_generation
-            parameters = engine._iter_named_params
-            engine._iter_named_params = lambda: merged_parameters(parameters())
+        self.form, self.folder, self.sampling, self.modes_per_task = form, folder, sampling, modes_per_task
+        self.token_log = TokenLog(folder.tokens)
+        self.engine = LoggedEngine(engine_for(cast(Any, self).model), self.token_log)
+        self._delivered_step = -1
+        self._is_proven = False
+        self._bound: Bound | None = None
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # A row's prompt is complete: a tokenizer that adds a token of its own would change what SFT trained on
         return self._text_tokenizer()(text=list(prompts), add_special_tokens=False)["input_ids"], None, {}
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
-        return EpochSampler.like(cast(Any, super())._get_train_sampler(dataset))
+        return EpochSampler.like(cast(Any, super())._get_train_sampler(dataset), self.modes_per_task)
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
-        self._rows = inputs
-        return cast(Any, super())._generate_and_score_completions(inputs)
+        self._deliver()
+        self._rows, self._episodes = self._collect(inputs)
+        self.engine.sleep()
+        return cast(Any, super())._generate_and_score_completions(self._rows)
+
+    def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
+        """The rows to train on, and what was sampled for each."""
+        episodes = self._roll_out(rows, 0)
+        self._note(rows, episodes)
+        return rows, episodes
 
     def _generate(self, prompts: list[str]) -> tuple[Any, ...]:
         out = cast(Any, super())._generate(prompts)
         assert out[TOOL_MASK] is None, "TRL's own tool loop ran besides ours"
         return (*out[:TOOL_MASK], [episode.mask for episode in self._episodes], *out[TOOL_MASK + 1 :])
 
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
-        def sample(prompts: list[list[int]], budgets: list[int]) -> tuple[list[list[int]], list[list[float]] | None]:
-            with self._budgets(budgets):
-                out = generate(prompts, *args, **kwargs)
-            return out if isinstance(out, tuple) else (out, None)  # GRPO's gives log-probabilities, distillation's not
-
-        generate = cast(Any, super())._generate_single_turn
-        self._episodes = [
-            Episode(ids, row["think"], row["budget"], row["environment"])
-            for ids, row in zip(prompt_ids, self._rows, strict=True)
+    def _roll_out(self, rows: list[Batch], first_place: int) -> list[Episode]:
+        """Sample an episode for each row, and put what was written into the row; places name them in logs."""
+        started = time.perf_counter()
+        prompts, _, _ = self._tokenize_prompts([row["prompt"] for row in rows])
+        names = [f"{self._step_number()}/{first_place + index}" for index in range(len(rows))]
+        episodes = [
+            Episode(name, ids, row["think"], row["budget"], row["environment"])
+            for name, ids, row in zip(names, prompts, rows, strict=True)
         ]
-        gave_logprobs = play(self._episodes, sample, self._text_tokenizer(), self.form, self._max_length())
-        self._note(self._episodes)
-        completions = [episode.ids for episode in self._episodes]
-        if not self._gives_logprobs:
-            return completions
-        return completions, [episode.logprobs for episode in self._episodes] if gave_logprobs else None
+        play(episodes, self._sample, self.sampling, self._text_tokenizer(), self.form, self.engine.max_length)
+        for row, episode in zip(rows, episodes, strict=True):
+            row["sample"] = read(row, episode.turns, episode.turn_ids, self._text_tokenizer(), self.form, episode.name)
+        self._log("time/generate", time.perf_counter() - started)
+        return episodes
 
-    def _max_length(self) -> int:
-        """Tokens of the model's context, and of vLLM's where that is shorter."""
-        trainer = cast(Any, self)
-        limits = [trainer.model.config.max_position_embeddings]
-        if trainer.use_vllm and trainer.args.vllm_max_model_length:
-            limits.append(trainer.args.vllm_max_model_length)
-        return min(limits)
+    def _sample(self, requests: list[Request]) -> list[Sample]:
+        samples = self.engine.generate(requests)
+        if not self._is_proven:
+            self._prove(requests, samples)
+        return samples
 
-    def _note(self, episodes: list[Episode]) -> None:
-        """Put the turns into their rows, and log what each mode writes."""
-        metrics = cast(Any, self)._metrics["train"]
-        step = cast(Any, self).state.global_step + 1
-        for place, (row, episode) in enumerate(zip(self._rows, episodes, strict=True)):
-            name = f"{step}/{place}"
-            row["sample"] = read(row, episode.turns, episode.turn_ids, self._text_tokenizer(), self.form, name)
-        metrics["length/mean"].append(sum(sum(episode.mask) for episode in episodes) / len(episodes))
-        for mode in sorted({row["mode"] for row in self._rows}):
-            own = [e for e, row in zip(episodes, self._rows, strict=True) if row["mode"] == mode]
-            metrics[f"length/{mode}"].append(sum(sum(e.mask) for e in own) / len(own))
-            metrics[f"turns/{mode}"].append(sum(len(e.turns) for e in own) / len(own))
-
-    @contextmanager
-    def _budgets(self, budgets: list[int]) -> Iterator[None]:
-        """While sampling, each prompt has its own token limit.
-
-        transformers samples a batch to its longest budget, and what is over a row's own is cut off by the episode: the
-        batch would run on in any case. vLLM is given the limits.
-        """
-        trainer = cast(Any, self)
-        if not trainer.use_vllm:
-            trainer.generation_config.max_new_tokens = max(budgets)
-            yield
+    def _deliver(self) -> None:
+        """Let the engine sample the policy of this step; it stays awake for everything that the step samples."""
+        if self._delivered_step == self._step_number():
             return
-        engine = trainer.vllm_generation.llm
-        generate = engine.generate
+        started = time.perf_counter()
+        self.engine.deliver(cast(Any, self).model)
+        self._log("time/sync", time.perf_counter() - started)
+        self._delivered_step, self._is_proven = self._step_number(), self.engine.shares_weights
 
-        def limited(prompts: Any, sampling_params: Any, **kwargs: Any) -> Any:
-            each = [sampling_params.clone() for _ in budgets]
-            for params, budget in zip(each, budgets, strict=True):
-                params.max_tokens = budget
-            return generate(prompts, sampling_params=each, **kwargs)
+    def _prove(self, requests: list[Request], samples: list[Sample]) -> None:
+        """Compare a few of the tokens that were just sampled with what the learner makes of them."""
+        every = range(0, len(samples), max(1, len(samples) // PROBES))[:PROBES]
+        pairs = [
+            (self._learner_logprobs(requests[place], samples[place]), samples[place].logprobs[:PROBE_TOKENS])
+            for place in every
+        ]
+        learner = torch.cat([own for own, _ in pairs])
+        gap = mean_gap(torch.tensor([value for _, own in pairs for value in own]), learner.cpu())
+        self._log("sync/logprob_gap", gap)
+        if self._bound is None:
+            self._bound = Bound.calibrated(gap, torch.bfloat16 if cast(Any, self).args.bf16 else torch.float32)
+        self._bound.check(gap, self._step_number())
+        self._is_proven = True
 
-        engine.generate = limited
-        try:
-            yield
-        finally:
-            engine.generate = generate
+    @torch.no_grad()
+    def _learner_logprobs(self, request: Request, sample: Sample) -> torch.Tensor:
+        """Log-probabilities `[N]` of the first sampled tokens by the learner's forward."""
+        model = cast(Any, self).model
+        count = min(len(sample.ids), PROBE_TOKENS)
+        ids = torch.tensor([request.prompt_ids + sample.ids[:count]], device=model.device)
+        with cast(Any, self).accelerator.autocast():
+            logits = model(input_ids=ids, logits_to_keep=count + 1, use_cache=False).logits[0, :-1].float()
+        logits = logits / self.sampling.temperature
+        if sample.kept is not None:
+            outside = torch.ones_like(logits, dtype=torch.bool)
+            for place, kept in enumerate(sample.kept[:count]):
+                outside[place, kept] = False
+            logits = logits.masked_fill(outside, -torch.inf)
+        return logits.log_softmax(-1).gather(1, ids[0, -count:, None])[:, 0]
+
+    def _note(self, rows: list[Batch], episodes: list[Episode]) -> None:
+        """Log what each mode writes."""
+        groups = {"": episodes} | {
+            f"/{mode}": [own for own, row in zip(episodes, rows, strict=True) if row["mode"] == mode]
+            for mode in sorted({row["mode"] for row in rows})
+        }
+        for mode, own in groups.items():
+            self._log(f"length{mode or '/mean'}", sum(sum(episode.mask) for episode in own) / len(own))
+            self._log(f"length/clipped_ratio{mode}", sum(episode.is_truncated() for episode in own) / len(own))
+            if mode:
+                self._log(f"turns{mode}", sum(len(episode.turns) for episode in own) / len(own))
+
+    def _log(self, name: str, value: float) -> None:
+        cast(Any, self)._metrics["train"][name].append(value)
+
+    def _step_number(self) -> int:
+        return cast(Any, self).state.global_step + 1
 
     def _text_tokenizer(self) -> PreTrainedTokenizerBase:
         return cast(PreTrainedTokenizerBase, cast(Any, self).processing_class)

@@ -92,6 +92,8 @@ class StageDir:
         self.metrics = path / "metrics.jsonl"
         self.rollouts = path / "rollouts.jsonl"
         self.sandbox = path / "sandbox.jsonl"
+        self.alarms = path / "alarms.jsonl"
+        self.tokens = path / "tokens.jsonl"
         self.scores = path / "scores"
         self.log = path / "log.txt"
         self.checkpoints = path / "checkpoints"

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt
 
 from polymath.chat import MODES, FormatKind, Mode
 from polymath.domains import Domain
+from polymath.engine.config import EngineConfig
 from polymath.models import Dtype
 from polymath.strict import StrictModel
 
@@ -132,16 +133,21 @@ class TrainingConfig(StageConfig):
         """Rows that one optimizer step takes, on one device."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
+    def modes_per_task(self, modes: int) -> int:
+        """In how many of the stage's modes a task is drawn; in turn in one of them."""
+        return 1
 
-class RolloutConfig(TrainingConfig):
+
+class RolloutConfig(TrainingConfig, EngineConfig):
     """A stage that trains on completions which the model samples; names as in TRL's trainers."""
 
     temperature: float = Field(default=1.0, gt=0)
-    use_vllm: bool = Field(default=False, description="Sample with vLLM, colocated on the training device.")
-    vllm_gpu_memory_utilization: float = Field(default=0.3, gt=0, lt=1)
-    vllm_max_model_length: PositiveInt | None = Field(
-        default=None, description="Tokens of prompt and completion, the results of tools included."
-    )
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="0: every token can be drawn.")
+
+    def completions_per_step(self) -> int:
+        """Completions that one optimizer step is made of, on one device."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 """A run in numbers: scores, what the merged model kept, and what each stage took."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from distill.config import OpdConfig
 from polymath.eval_config import EvalConfig
 from polymath.recipe import Recipe
-from polymath.run_dir import RunDir, StageDir, read_json
+from polymath.run_dir import RunDir, StageDir, read_json, read_lines
 from polymath.stage import BASE
+from rl.config import GrpoConfig
 
 Score = dict[str, Any]  # model, domain, mode, accuracy, stderr, mean_tokens, n
+Point = dict[str, float]  # step, accuracy, mean_tokens: of one mode at one logged step of training
+ENDS = 0.1  # share of a path that is averaged at its start, and at its end
 
 
 def stage_folders(recipe: Recipe, run: RunDir) -> dict[str, StageDir]:
@@ -25,8 +28,48 @@ def summarise(recipe: Recipe, run: RunDir) -> dict[str, Any]:
         "seed": recipe.seed,
         "scores": scores,
         **kept(recipe, scores),
+        "modes": {
+            stage: {mode: ends(path) for mode, path in paths.items()}
+            for stage, paths in mode_paths(recipe, stage_folders(recipe, run)).items()
+        },
         "stages": [_stage(name, folder) for name, folder in stage_folders(recipe, run).items()],
     }
+
+
+def mode_paths(recipe: Recipe, folders: Mapping[str, StageDir]) -> dict[str, dict[str, list[Point]]]:
+    """Each `grpo` stage's way over training, mode by mode; a step that lacks a mode's numbers is left out."""
+    stages = [name for name, stage in recipe.stages.items() if isinstance(stage, GrpoConfig)]
+    found = {name: _paths(_modes(recipe, name), list(read_lines(folders[name].metrics))) for name in stages}
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _modes(recipe: Recipe, stage: str) -> tuple[str, ...]:
+    """The think modes of a stage, in the order of the recipe."""
+    own = recipe.stages[stage].modes or recipe.modes
+    return tuple(mode for mode in recipe.modes if mode in own)
+
+
+def _paths(modes: Iterable[str], lines: Sequence[dict[str, Any]]) -> dict[str, list[Point]]:
+    paths = {
+        mode: [
+            {"step": line["step"], "accuracy": line[f"accuracy/{mode}"], "mean_tokens": line[f"length/{mode}"]}
+            for line in lines
+            if f"accuracy/{mode}" in line and f"length/{mode}" in line
+        ]
+        for mode in modes
+    }
+    return {mode: path for mode, path in paths.items() if path}
+
+
+def ends(path: Sequence[Point]) -> dict[str, Point]:
+    """Where a path begins and where it ends, each the mean of a tenth of its points."""
+    count = max(1, round(ENDS * len(path)))
+    return {"start": mean_point(path[:count]), "end": mean_point(path[-count:])}
+
+
+def mean_point(points: Sequence[Point]) -> Point:
+    """The mean of each field."""
+    return {field: sum(point[field] for point in points) / len(points) for field in points[0]}
 
 
 def _scores(recipe: Recipe, run: RunDir) -> list[Score]:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -16,6 +16,9 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from polymath import data, models
 from polymath.chat import Format, format_for
 from polymath.chat.template import install
+from polymath.engine.opening import open_engine
+from polymath.engine.protocol import Sampling
+from polymath.engine.wal import TokenLog
 from polymath.run_dir import StageDir, append_line, keep_lines, whole_folder
 from polymath.stage import RolloutConfig, StageJob, TrainingConfig
 from polymath.vocabulary import fit_fused_head, new_tokens
@@ -23,20 +26,22 @@ from polymath.vocabulary import fit_fused_head, new_tokens
 COMPLETE = "complete"  # written into a checkpoint's folder once everything else is there
 # TRL's and transformers' names of what they log, in Polymath's `area/name`; what is missing goes to `train/`
 METRICS = {
-    "reward": "reward/total",
-    "reward_std": "reward/std",
-    "frac_reward_zero_std": "reward/zero_std_share",
-    "completions/clipped_ratio": "length/clipped_ratio",
+    "reward": "reward/trained/total",  # after groups without signal were replaced; `reward/total` is before
+    "reward_std": "reward/trained/std",
+    "frac_reward_zero_std": "reward/trained/zero_std_share",
     "kl": "kl/start",
     "entropy": "policy/entropy",
     "step_time": "time/step",
     "train_runtime": "time/train",
-    "sampling/sampling_logp_difference/mean": "sync/logprob_gap",
 }
 KEPT_A_STEP = 4  # samples of each step that go to rollouts.jsonl
-AREAS = ("reward", "length", "turns", "kl", "sync", "judge", "time", "memory", "policy")
+AREAS = ("reward", "length", "turns", "kl", "sync", "judge", "time", "memory", "policy", "accuracy")
 
-Report = Callable[[int, int, dict[str, float]], None]  # step, of how many, latest metrics
+
+class Report(Protocol):
+    """Tells whoever watches a stage: which step of how many, the latest metrics, and what should be read at once."""
+
+    def __call__(self, step: int, total: int, metrics: dict[str, float], notice: str = "", /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,7 @@ def prepare(job: StageJob) -> Materials:
     form = format_for(job.chat, tokenizer)
     if job.chat == "v4":
         install(tokenizer)  # saved with the model: whoever loads it renders and reads as it was trained
-    count = config.num_rows or config.max_steps * config.rows_per_step()
-    seed = zlib.crc32(f"{job.seed}/{job.name}".encode())  # each stage draws tasks of its own
-    rows = data.training_rows(job.domains, config.domains, job.modes, count, seed, form)
+    rows = draw_rows(job, form, config.num_rows or config.max_steps * config.rows_per_step())
     data.check_budgets(rows, tokenizer)
     StageDir(job.folder).update_state(rows=len(rows), data_sha256=data.digest(rows))
     model = models.load_model(source, config.dtype, trainable=config.lora is not None)
@@ -71,6 +74,14 @@ def prepare(job: StageJob) -> Materials:
         rows=rows,
         peft_config=_new_adapter(config, source, model),
     )
+
+
+def draw_rows(job: StageJob, form: Format, count: int, purpose: str = "") -> list[data.Row]:
+    """Rows of the stage's domains and modes; each stage, and each purpose in it, draws tasks of its own."""
+    config = training_config(job)
+    seed = zlib.crc32(f"{job.seed}/{job.name}{purpose}".encode())
+    together = config.modes_per_task(len(job.modes))
+    return data.training_rows(job.domains, config.domains, job.modes, count, seed, form, together)
 
 
 def _new_adapter(config: TrainingConfig, source: Path, model: Any) -> PeftLoraConfig | None:
@@ -111,20 +122,47 @@ def training_arguments(job: StageJob) -> dict[str, Any]:
 
 
 def rollout_arguments(job: StageJob) -> dict[str, Any]:
-    """The arguments that TRL's two on-policy configurations share."""
-    config = job.config
-    assert isinstance(config, RolloutConfig)
-    vllm = {
-        "vllm_mode": "colocate",
-        "vllm_gpu_memory_utilization": config.vllm_gpu_memory_utilization,
-        "vllm_max_model_length": config.vllm_max_model_length,
-    }
+    """The arguments that TRL's two on-policy configurations share. They sample with our engine, not with TRL's."""
+    config = rollout_config(job)
     return training_arguments(job) | {
         "max_completion_length": max(mode.max_completion_length for mode in job.modes.values()),
         "temperature": config.temperature,
         "remove_unused_columns": False,  # domain, mode and answer are read by rewards and teachers
-        "use_vllm": config.use_vllm,
-        **(vllm if config.use_vllm else {}),
+        "use_vllm": False,
+    }
+
+
+def rollout_config(job: StageJob) -> RolloutConfig:
+    """The job's settings, known to be those of a stage that trains on what it samples."""
+    assert isinstance(job.config, RolloutConfig)
+    return job.config
+
+
+def rollout_settings(job: StageJob, materials: Materials) -> dict[str, Any]:
+    """What `RolloutMixin` takes."""
+    config, tokenizer = rollout_config(job), materials.tokenizer
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    assert isinstance(eos, int) and isinstance(pad, int)
+    return {
+        "form": materials.form,
+        "folder": StageDir(job.folder),
+        "engine_for": lambda policy: open_engine(
+            config,
+            policy,
+            job.models[config.from_],
+            pad,
+            seed=job.seed,
+            at_once=config.completions_per_step(),
+            bf16=config.bf16,
+        ),
+        "sampling": Sampling(
+            max_tokens=0,  # each row has its own
+            stop_token_ids=(eos,),
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+        ),
+        "modes_per_task": config.modes_per_task(len(job.modes)),
     }
 
 
@@ -134,14 +172,24 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     folder = StageDir(job.folder)
     checkpoint = last_checkpoint(folder.checkpoints)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    for path in (folder.metrics, folder.rollouts):
+    for path in (folder.metrics, folder.rollouts, folder.alarms):
         keep_lines(path, lambda line: line["step"] <= done)
-    keep_lines(folder.sandbox, lambda line: int(line["episode"].partition("/")[0]) <= done)
-    trainer.add_callback(RunCallback(folder, report))
+    keep_lines(folder.sandbox, lambda line: steps_up_to(done)(line["episode"]))
+    token_log: TokenLog | None = getattr(trainer, "token_log", None)
+    if token_log is not None:
+        token_log.forget(steps_up_to(done))
+    trainer.add_callback(RunCallback(folder, report, token_log))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     with whole_folder(folder.model) as target:
         _save(trainer, target)
+    if token_log is not None:
+        token_log.forget(steps_up_to(training_config(job).max_steps))
     folder.update_state(peak_memory_bytes=peak_memory())
+
+
+def steps_up_to(done: int) -> Callable[[str], bool]:
+    """Whether a name in a log, `step/place...`, is of a step that is done."""
+    return lambda name: int(name.partition("/")[0]) <= done
 
 
 def _save(trainer: Trainer, target: Path) -> None:
@@ -181,7 +229,7 @@ def metric_names(logs: dict[str, Any]) -> dict[str, float]:
         if not isinstance(value, int | float) or key == "num_tokens":  # a counter that begins again on resuming
             continue
         if key.startswith("rewards/") and key.endswith("/mean"):
-            key = f"reward/{key.removeprefix('rewards/').removesuffix('/mean')}"
+            key = f"reward/trained/{key.removeprefix('rewards/').removesuffix('/mean')}"
         elif key in METRICS:
             key = METRICS[key]
         elif key.partition("/")[0] not in AREAS:
@@ -193,8 +241,8 @@ def metric_names(logs: dict[str, Any]) -> dict[str, float]:
 class RunCallback(TrainerCallback):
     """Writes metrics, reports progress, and marks checkpoints that are complete."""
 
-    def __init__(self, folder: StageDir, report: Report) -> None:
-        self.folder, self.report = folder, report
+    def __init__(self, folder: StageDir, report: Report, token_log: TokenLog | None = None) -> None:
+        self.folder, self.report, self.token_log = folder, report, token_log
         self.latest: dict[str, float] = {}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -206,6 +254,8 @@ class RunCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         (self.folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        if self.token_log is not None:
+            self.token_log.forget(steps_up_to(state.global_step))
 
 
 def write_rollouts(folder: StageDir, step: int, rollouts: Sequence[dict[str, Any]]) -> None:

@@ -6,6 +6,9 @@ from pydantic import Field, field_validator, model_validator
 
 from polymath.stage import RolloutConfig
 from rewards import LengthPenalty, OwnVerifier, RewardSetting
+from rl.alarms import AlarmConfig
+
+Mode = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]  # TRL's
 
 
 class GrpoConfig(RolloutConfig):
@@ -21,6 +24,27 @@ class GrpoConfig(RolloutConfig):
         default="none", description="`none`: advantages are not divided by a deviation (V3.2 report, section 3.1)."
     )
     mask_truncated_completions: bool = False
+    use_bias_correction_kl: bool = Field(
+        default=True,
+        description="KL times the importance ratio: its gradient is unbiased (V3.2 report, section 3.1).",
+    )
+    off_policy_mask_threshold: float | None = Field(
+        default=0.1,
+        gt=0,
+        description="Leave out completions of negative advantage whose mean log-ratio of engine and learner is larger.",
+    )
+    vllm_importance_sampling_correction: bool = Field(
+        default=True, description="Weight the loss for what engine and learner disagree about."
+    )
+    vllm_importance_sampling_mode: Mode = "sequence_mask"
+    vllm_importance_sampling_clip_max: float | None = Field(default=3.0, gt=0)
+    vllm_importance_sampling_clip_min: float | None = Field(default=None, gt=0)
+    max_refills: int = Field(
+        default=1,
+        ge=0,
+        description="How often in a step groups whose rewards are all equal give their place to other prompts.",
+    )
+    alarms: AlarmConfig = Field(default=AlarmConfig(), description="When a run is reported to go wrong.")
     rewards: tuple[RewardSetting, ...] = Field(
         default=(OwnVerifier(), LengthPenalty()),
         min_length=1,
@@ -37,8 +61,12 @@ class GrpoConfig(RolloutConfig):
         return rewards
 
     def rows_per_step(self) -> int:
-        """Prompts: each stands in a batch `num_generations` times."""
+        """Prompts in a mode: each stands in a batch `num_generations` times."""
         return super().rows_per_step() // self.num_generations
+
+    def modes_per_task(self, modes: int) -> int:
+        """Each prompt is sampled in every mode."""
+        return modes
 
     @model_validator(mode="after")
     def _batch_holds_whole_groups(self) -> "GrpoConfig":
@@ -47,5 +75,14 @@ class GrpoConfig(RolloutConfig):
             raise ValueError(
                 f"per_device_train_batch_size * gradient_accumulation_steps = {batch} is no multiple of "
                 f"num_generations = {self.num_generations}: a batch holds whole groups"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kept_supports_can_be_known(self) -> "GrpoConfig":
+        if self.top_p < 1 and not self.top_k:
+            raise ValueError(
+                "top_p cuts off tokens, and training has to know which: set top_k as well (64, say), "
+                "which bounds what the engine has to tell of each token"
             )
         return self

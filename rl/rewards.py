@@ -45,6 +45,13 @@ class Scorer:
                     values.setdefault(f"reward/{label}/{part}", []).append(value)
         return {name: sum(own) / len(own) for name, own in values.items()}
 
+    def verified(self) -> list[float | None]:
+        """Whether each completion of the latest batch is right, where one of the rewards is a verifier's."""
+        for label, part in (("verifier", None), ("l1_max", "correct")):
+            if scores := self.latest.get(label):
+                return [None if own is None else own.parts[part] if part else own.value for own in scores]
+        return []
+
     def told(self, place: int) -> dict[str, Any]:
         """What each reward said of one completion of the latest batch, for a person to read."""
         scores = {label: own[place] for label, own in self.latest.items()}

@@ -1,46 +1,28 @@
 """GRPO: the specialist samples, its rewards score, and what beats its group becomes likelier."""
 
-import time
-from typing import Any, cast
+from typing import cast
 
 from trl.trainer.grpo_config import GRPOConfig as TrlGrpoConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.data import prompt_dataset
-from polymath.rollouts import RolloutMixin
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
-from polymath.training import KEPT_A_STEP, Report, prepare, rollout_arguments, train, write_rollouts
+from polymath.training import Report, draw_rows, prepare, rollout_arguments, rollout_settings, train
 from rewards import open_bench
 from rewards.gold import CHECKED, check_rewards
+from rl.alarms import Alarms
 from rl.config import GrpoConfig
+from rl.refill import Reserve
 from rl.rewards import Scorer
+from rl.trainer import AlarmCallback, SpecialistTrainer
 
-
-class SpecialistTrainer(RolloutMixin, GRPOTrainer):
-    """TRL's trainer on rows; a group is one prompt in one think mode, so advantages never mix modes."""
-
-    _gives_logprobs = True
-
-    def __init__(self, *, scorer: Scorer, folder: StageDir, **kwargs: Any) -> None:
-        super().__init__(reward_funcs=scorer.functions(), **kwargs)
-        self.scorer, self.folder = scorer, folder
-
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        started = time.perf_counter()
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        metrics = cast(Any, self)._metrics["train"]
-        for name, value in (self.scorer.part_means() | {"time/rewards": time.perf_counter() - started}).items():
-            metrics[name].append(value)
-        self._keep_some(inputs)
-        return rewards
-
-    def _keep_some(self, rows: list[dict[str, Any]]) -> None:
-        kept = [
-            {"prompt": rows[place]["prompt"], "turns": self._episodes[place].turns, "rewards": self.scorer.told(place)}
-            for place in range(0, len(rows), len(rows) // KEPT_A_STEP or 1)
-        ]
-        write_rollouts(self.folder, cast(Any, self).state.global_step + 1, kept)
+RESERVE_STEPS = 8  # prompts that wait to take the place of others, in batches
+SAME_NAMES = (
+    "num_generations beta epsilon epsilon_high loss_type scale_rewards mask_truncated_completions top_p top_k "
+    "use_bias_correction_kl off_policy_mask_threshold "
+    "vllm_importance_sampling_correction vllm_importance_sampling_mode "
+    "vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min"
+)
 
 
 def run(job: StageJob, report: Report) -> None:
@@ -48,20 +30,22 @@ def run(job: StageJob, report: Report) -> None:
     config = cast(GrpoConfig, job.config)
     folder = StageDir(job.folder)
     materials = prepare(job)
-    same_names = "num_generations beta epsilon epsilon_high loss_type scale_rewards mask_truncated_completions"
-    same = {name: getattr(config, name) for name in same_names.split()}
+    same = {name: getattr(config, name) for name in SAME_NAMES.split()}
+    count = config.rows_per_step() * RESERVE_STEPS if config.max_refills else 0
+    reserve = [dict(row) for row in prompt_dataset(draw_rows(job, materials.form, count, "/refill"))] if count else []
     with open_bench(job.extra["sandbox"], folder.sandbox) as bench:
         # what rewards load and start, they load and start here, not in the first step
         check_rewards(config.rewards, job.domains, bench, job.seed, CHECKED)
         scorer = Scorer(config.rewards, bench)
         trainer = SpecialistTrainer(
-            form=materials.form,
+            **rollout_settings(job, materials),
             scorer=scorer,
-            folder=folder,
+            reserve=Reserve(reserve, config.max_refills, job.seed),
             model=materials.model,
             args=TrlGrpoConfig(**rollout_arguments(job), **same, reward_weights=scorer.weights()),
             train_dataset=prompt_dataset(materials.rows),
             processing_class=materials.tokenizer,
             peft_config=materials.peft_config,
+            callbacks=[AlarmCallback(Alarms(config.alarms, job.modes), folder, report)],
         )
         train(trainer, job, report)

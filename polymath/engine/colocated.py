@@ -1,0 +1,233 @@
+"""vLLM in the learner's process: weights go over in memory, an adapter under a new name each time."""
+
+import gc
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from polymath.engine.delivery import Adapter, adapter_of, weights_of
+from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
+# In this process, as the learner is; on a CPU with threads of its own choice, and room for short sequences
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+
+
+@dataclass(frozen=True)
+class ColocatedSettings:
+    """What vLLM is started with."""
+
+    dtype: str
+    max_num_seqs: int
+    seed: int
+    gpu_memory_utilization: float = 0.3
+    max_model_len: int | None = None
+    enable_sleep_mode: bool = False
+    lora_rank: int | None = None  # of the adapters that will come; None: whole weights will
+    max_logprobs: int = 20
+
+
+class ColocatedEngine:
+    """One engine on one device. It starts with the weights of a folder; a delivery replaces them or adds an adapter."""
+
+    shares_weights = False
+
+    def __init__(self, folder: Path, settings: ColocatedSettings) -> None:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from vllm import LLM
+
+        self._on_cpu = not torch.cuda.is_available()
+        lora = {} if settings.lora_rank is None else _room_for_lora(settings.lora_rank)
+        self.llm = LLM(
+            str(folder),
+            skip_tokenizer_init=True,
+            generation_config="vllm",  # what a folder's own says of sampling is not asked for
+            dtype=settings.dtype,  # type: ignore[arg-type]
+            max_num_seqs=settings.max_num_seqs,
+            seed=settings.seed,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
+            max_model_len=settings.max_model_len,
+            enable_sleep_mode=settings.enable_sleep_mode,
+            max_logprobs=settings.max_logprobs,
+            logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
+            enforce_eager=self._on_cpu,
+            disable_log_stats=True,
+            **lora,
+        )
+        self.max_length = int(self.llm.llm_engine.model_config.max_model_len)
+        self.can_sleep, self.asleep = settings.enable_sleep_mode, False
+        self.version, self.adapter = 0, None
+
+    @property
+    def _runner(self) -> Any:
+        """vLLM's model runner: of this process, where the learner's tensors are at hand."""
+        return self.llm.llm_engine.model_executor.driver_worker.model_runner  # type: ignore[attr-defined]
+
+    def deliver(self, policy: Any) -> None:
+        """See `Engine.deliver`."""
+        self.wake()
+        self.version += 1
+        if isinstance(policy, PeftModel):
+            self._deliver_adapter(adapter_of(policy))
+        else:
+            self._deliver_weights(policy)
+        self.llm.reset_prefix_cache()
+
+    @torch.no_grad()
+    def _deliver_adapter(self, adapter: Adapter) -> None:
+        """Put a copy in under a new name and the old one out; vLLM's own way leads over a folder on disk."""
+        from vllm.lora.lora_model import LoRAModel
+        from vllm.lora.peft_helper import PEFTHelper
+        from vllm.lora.request import LoRARequest
+
+        worker = self._runner.lora_manager
+        manager, dtype = worker._adapter_manager, worker.lora_config.lora_dtype
+        helper = PEFTHelper.from_dict(adapter.config)
+        helper.validate_legal(worker.lora_config)
+        copies = {path: tensor.to(worker.device, dtype, copy=True) for path, tensor in adapter.tensors.items()}
+        lora = LoRAModel.from_lora_tensors(self.version, copies, helper, str(worker.device), dtype)
+        worker.remove_all_adapters()
+        manager.add_adapter(lora)
+        if unknown := lora.loras.keys() - manager.modules.keys():  # vLLM would leave them out in silence
+            raise ValueError(f"vLLM has no layer for the adapter's {sorted(unknown)[0]}: take it out of target_modules")
+        manager.activate_adapter(lora.id)
+        self.adapter = LoRARequest(f"policy-{self.version}", self.version, "in memory")
+        for table, rows in adapter.token_rows.items():
+            self._write_rows(table, adapter.token_ids, rows)
+
+    def _write_rows(self, table: str, ids: list[int], rows: torch.Tensor) -> None:
+        """Some rows of a table of the vocabulary, in the engine's own copy of the base."""
+        for path, parameter in self._runner.model.named_parameters():
+            if path.replace(".base_layer", "").endswith(f"{table}.weight"):
+                parameter[torch.tensor(ids, device=parameter.device)] = rows.to(parameter)
+        if self._on_cpu:
+            self._repack("head")
+
+    def _deliver_weights(self, policy: Any) -> None:
+        """All weights, in place. On a CPU vLLM keeps them packed, so that a layer has to be packed again."""
+        if not self._on_cpu:
+            self._runner.model.load_weights(weights_of(policy))
+            return
+        self._runner.reload_weights(weights_iterator=weights_of(policy))
+        self._repack("head")
+        self._repack("experts")
+
+    def _repack(self, kind: str) -> None:
+        """Pack anew what has a packed copy on a CPU, which a delivery does not reach: the head, and experts."""
+        for module in self._runner.model.modules():
+            method = getattr(module, "quant_method", None)
+            if kind == "head" and type(module).__name__ == "ParallelLMHead":
+                method.process_weights_after_loading(module)
+            elif kind == "experts" and (kernel := getattr(method, "moe_kernel", None)):
+                kernel.fused_experts.process_weights_after_loading(module)
+
+    def generate(self, requests: Sequence[Request], watch: Watch | None = None) -> list[Sample]:
+        """See `Engine.generate`."""
+        self.wake()
+        prompts = [{"prompt_token_ids": request.prompt_ids} for request in requests]
+        params = [_params(request.sampling) for request in requests]
+        ids = self.llm.enqueue(prompts, params, lora_request=self.adapter, use_tqdm=False)  # type: ignore[arg-type]
+        engine = self.llm.llm_engine
+        states = engine.output_processor.request_states
+        places = {states[own].external_req_id: place for place, own in enumerate(ids)}
+        samples, untold, told = [Sample() for _ in requests], set(range(len(requests))), time.monotonic()
+        running = set(untold)
+        while engine.has_unfinished_requests():
+            for out in engine.step():
+                place = places[out.request_id]
+                samples[place] = self._sample(out, requests[place])
+                running.remove(place)
+            if watch and time.monotonic() - told > WATCH_SECONDS:
+                for place in running:
+                    samples[place] = _so_far(states[ids[place]], requests[place])
+                watch([(place, samples[place], place not in running) for place in untold])
+                untold, told = set(running), time.monotonic()
+        return samples
+
+    def _sample(self, out: Any, request: Request) -> Sample:
+        """A complete one; which adapter it was drawn with is vLLM's own word."""
+        name = out.lora_request.lora_name if out.lora_request else None
+        expected = self.adapter.lora_name if self.adapter else None
+        if name != expected:
+            raise RuntimeError(f"vLLM sampled with the adapter {name}, and {expected} was delivered last")
+        (completion,) = out.outputs
+        return _read(completion.token_ids, completion.logprobs, request.sampling)
+
+    def wake(self) -> None:
+        """See `Engine.wake`."""
+        if self.asleep:
+            torch.cuda.empty_cache()
+            self.llm.wake_up()
+            self.asleep = False
+
+    def sleep(self) -> None:
+        """Weights go to the host's memory, where the engine was asked to sleep; what was prefilled is gone."""
+        if self.can_sleep and not self.asleep:
+            self.llm.sleep(level=1)
+            self.asleep = True
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _room_for_lora(rank: int) -> dict[str, Any]:
+    room = next((own for own in RANKS if own >= rank), None)
+    if room is None:
+        raise ValueError(f"lora.r is {rank}, and vLLM takes at most {RANKS[-1]}")
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": room}
+
+
+def _params(sampling: Sampling) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        stop_token_ids=list(sampling.stop_token_ids),
+        logprobs=sampling.top_k if sampling.truncates() else 0,  # 0 is the sampled token's alone
+        flat_logprobs=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _so_far(state: Any, request: Request) -> Sample:
+    """What a running request has: vLLM tells it only when asked for every single token, which costs time."""
+    ids = list(state.detokenizer.output_token_ids)
+    return _read(ids, state.logprobs_processor.logprobs, request.sampling)
+
+
+def _read(ids: Sequence[int], flat: Any, sampling: Sampling) -> Sample:
+    """vLLM's flat lists: at each place the sampled token comes first, then the likeliest ones."""
+    starts = flat.start_indices[: len(ids)]
+    logprobs = [flat.logprobs[start] for start in starts]
+    if not sampling.truncates():
+        return Sample(list(ids), logprobs)
+    ends = flat.end_indices[: len(ids)]
+    kept = [
+        sorted({flat.token_ids[i] for i in range(start, end) if flat.logprobs[i] > -math.inf})
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return Sample(list(ids), logprobs, kept)

@@ -1,0 +1,37 @@
+"""The engine that a stage's settings ask for."""
+
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from polymath import models
+from polymath.engine.config import EngineConfig
+from polymath.engine.local import LocalEngine
+from polymath.engine.protocol import Engine
+
+
+def open_engine(
+    config: EngineConfig, policy: Any, source: Path, pad_token_id: int, *, seed: int, at_once: int, bf16: bool
+) -> Engine:
+    """An engine that samples from `policy`, which was loaded from `source`; `at_once` requests run side by side."""
+    if not config.use_vllm:
+        engine: Engine = LocalEngine(policy, pad_token_id, seed=seed, batch_size=at_once, bf16=bf16)
+        return engine
+    rank = policy.peft_config[policy.active_adapter].r if isinstance(policy, PeftModel) else None
+    if config.vllm_mode == "server":
+        from polymath.engine.server import ServerEngine
+
+        return ServerEngine(config, rank)
+    from polymath.engine.colocated import ColocatedEngine, ColocatedSettings
+
+    settings = ColocatedSettings(
+        dtype="bfloat16" if bf16 else "float32",
+        max_num_seqs=at_once,
+        seed=seed,
+        gpu_memory_utilization=config.vllm_gpu_memory_utilization,
+        max_model_len=config.vllm_max_model_length,
+        enable_sleep_mode=config.vllm_enable_sleep_mode,
+        lora_rank=rank,
+    )
+    return ColocatedEngine(models.base_of(source), settings)

@@ -1,0 +1,111 @@
+"""A write-ahead log of tokens: what a killed run had sampled is gone on with, never sampled anew.
+
+Each line says what one request has more than before: `{"key", "ids", "logprobs", "done"}`. A run that keeps only what
+is finished and samples the rest from scratch draws long completions again and short ones not, so that lengths shrink
+with every crash; here every token that was drawn stays drawn (V4 report, section 5.2.3).
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from polymath.engine.protocol import Engine, Request, Sample, Watch
+from polymath.run_dir import read_lines
+
+
+class TokenLog:
+    """The log of a stage's rollouts since its last checkpoint: one file, read when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.samples: dict[str, Sample] = {}
+        self.complete: set[str] = set()
+        self._file: TextIO | None = None
+        for line in read_lines(path):
+            self._apply(line)
+        self.forget(lambda key: False)  # cuts off a line that a crash left unfinished
+
+    def _apply(self, line: Mapping[str, Any]) -> None:
+        new = Sample(line["ids"], line["logprobs"], line.get("kept"))
+        self.samples.setdefault(line["key"], Sample()).extend(new)
+        if line["done"]:
+            self.complete.add(line["key"])
+
+    def append(self, told: Sequence[tuple[str, Sample, bool]]) -> None:
+        """What these requests have more, and whether they are complete; on the disk when this returns."""
+        lines = [_line(key, sample, done) for key, sample, done in told]
+        for line in lines:
+            self._apply(line)
+        if self._file is None:
+            self._file = self.path.open("a", encoding="utf-8")
+        _write(self._file, lines)
+
+    def forget(self, is_over: Callable[[str], bool]) -> None:
+        """Drop the requests whose key `is_over`: a checkpoint holds what was learned from them."""
+        self.close()
+        self.samples = {key: sample for key, sample in self.samples.items() if not is_over(key)}
+        self.complete &= self.samples.keys()
+        beside = self.path.with_name(f".{self.path.name}.part")
+        with beside.open("w", encoding="utf-8") as file:
+            _write(file, [_line(key, sample, key in self.complete) for key, sample in self.samples.items()])
+        beside.replace(self.path)
+
+    def close(self) -> None:
+        """Close the file; whatever is appended next opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _line(key: str, sample: Sample, done: bool) -> dict[str, Any]:
+    kept = {} if sample.kept is None else {"kept": sample.kept}
+    return {"key": key, "ids": sample.ids, "logprobs": sample.logprobs, **kept, "done": done}
+
+
+def _write(file: TextIO, lines: Sequence[Mapping[str, Any]]) -> None:
+    file.write("".join(json.dumps(line) + "\n" for line in lines))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+class LoggedEngine:
+    """An engine whose samples survive the process: it begins where the log ends."""
+
+    def __init__(self, engine: Engine, log: TokenLog) -> None:
+        self.engine, self.log = engine, log
+        self.max_length, self.shares_weights = engine.max_length, engine.shares_weights
+        self.deliver, self.wake, self.sleep, self.close = engine.deliver, engine.wake, engine.sleep, engine.close
+
+    def generate(self, requests: Sequence[Request], watch: Watch | None = None) -> list[Sample]:
+        """See `Engine.generate`; what the log has is not sampled again, and what is sampled goes into the log."""
+        samples = [Sample() for _ in requests]
+        for sample, request in zip(samples, requests, strict=True):
+            sample.extend(self.log.samples.get(request.key, Sample()))
+        left = [place for place, request in enumerate(requests) if request.key not in self.log.complete]
+        rest = [_rest(requests[place], samples[place]) for place in left]
+        logged = dict.fromkeys(range(len(left)), 0)  # tokens that the log has of each that it has not to its end
+
+        def note(told: Sequence[tuple[int, Sample, bool]]) -> None:
+            news = [(own, sample, done) for own, sample, done in told if own in logged]
+            self.log.append([(rest[own].key, sample.after(logged[own]), done) for own, sample, done in news])
+            for own, sample, done in news:
+                logged[own] = len(sample.ids)
+                if done:
+                    del logged[own]
+
+        drawn = self.engine.generate(rest, note) if rest else []
+        note([(own, sample, True) for own, sample in enumerate(drawn)])
+        for place, sample in zip(left, drawn, strict=True):
+            samples[place].extend(sample)
+        return samples
+
+
+def _rest(request: Request, sample: Sample) -> Request:
+    """What is left to sample of a request: its tokens stand behind the prompt, and are prefilled with it."""
+    left = replace(request.sampling, max_tokens=request.sampling.max_tokens - len(sample.ids))
+    return replace(
+        request, prompt_ids=request.prompt_ids + sample.ids, sampling=left, written=request.written + len(sample.ids)
+    )

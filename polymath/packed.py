@@ -1,0 +1,151 @@
+"""Sequences of different lengths as one row, without padding: what the learner's forward and backward run on.
+
+    ids      [1, N]    all sequences one after the other
+    offsets  [B + 1]   where each begins, and where the last one ends
+    attention          within each sequence, causal: a kernel for variable lengths where there is one
+
+Everything but attention works on tokens one by one, and so takes as long as there are tokens, not as the longest
+sequence times their number.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
+
+NAME = "polymath_packed"  # under which transformers knows the attention
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The tokens of a padded batch `[B, T]` that are not padding."""
+
+    ids: torch.Tensor  # [1, N]
+    positions: torch.Tensor  # [1, N], from 0 in each sequence
+    offsets: torch.Tensor  # [B + 1], int32
+    longest: int
+    mask_BT: torch.Tensor  # where in the batch they stand
+
+    @classmethod
+    def of(cls, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> "Packed":
+        """`mask_BT` is 1 at tokens; they are contiguous in each row, at whichever side the padding stands."""
+        mask_BT = mask_BT.bool()
+        lengths_B = mask_BT.sum(1)
+        offsets = torch.nn.functional.pad(lengths_B.cumsum(0), (1, 0)).int()
+        positions_BT = mask_BT.cumsum(1) - 1
+        return cls(ids_BT[mask_BT][None], positions_BT[mask_BT][None], offsets, int(lengths_B.max()), mask_BT)
+
+    def inputs(self) -> dict[str, Any]:
+        """Arguments of a model's forward; a mask of four dimensions is passed on as it is, and not built."""
+        return {
+            "input_ids": self.ids,
+            "position_ids": self.positions,
+            "attention_mask": self.ids.new_ones(1, 1, 1, 1),
+            "cu_seq_lens_q": self.offsets,
+            "cu_seq_lens_k": self.offsets,
+            "max_length_q": self.longest,
+            "max_length_k": self.longest,
+            "use_cache": False,
+        }
+
+    def padded(self, values_N: torch.Tensor) -> torch.Tensor:
+        """Values of the tokens `[1, N, ...]` at their places in the batch `[B, T, ...]`, 0 elsewhere."""
+        out = values_N.new_zeros(*self.mask_BT.shape, *values_N.shape[2:])
+        out[self.mask_BT] = values_N[0]
+        return out
+
+
+def use_packed_attention(model: Any) -> None:
+    """Let a model take packed inputs besides padded ones, which it treats as before."""
+    ordinary = model.config._attn_implementation
+    if ordinary in (NAME, "flash_attention_2", "flash_attention_3"):  # those know offsets themselves
+        return
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask if torch.cuda.is_available() else eager_mask)
+    model.set_attn_implementation(NAME)
+
+
+def _attention(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, **kwargs: Any
+) -> tuple[torch.Tensor, None]:
+    """`[B, heads, T, D]` each, packed where offsets are given (B = 1); the output is `[B, T, heads, D]`."""
+    offsets, scaling = kwargs.get("cu_seq_lens_q"), kwargs["scaling"]
+    if offsets is None and query.is_cuda:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0], None
+    if offsets is None:
+        return _by_products(query, key, value, attention_mask, scaling), None
+    window = kwargs.get("sliding_window")
+    dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
+    if query.is_cuda and dtype != torch.float32:
+        query, key, value = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
+        return _by_kernel(query, key, value, offsets, kwargs["max_length_q"], scaling, window)[None], None
+    return _row_by_row(query, key, value, offsets, kwargs["max_length_q"], scaling, window), None
+
+
+def _by_kernel(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    offsets: torch.Tensor,
+    longest: int,
+    scaling: float,
+    window: int | None,
+) -> torch.Tensor:
+    """FlashAttention for variable lengths as torch has it; `[N, heads, D]` in and out."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters  # torch 2.11 and 2.13 differ
+    if "enable_gqa" in known:
+        settings: dict[str, Any] = {"enable_gqa": True}
+    else:
+        settings = {}
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    if "window_size" in known:
+        settings["window_size"] = (-1 if window is None else window - 1, 0)
+    elif window is None:
+        settings["is_causal"] = True
+    else:
+        raise ValueError("this torch has no sliding window in its packed attention: take torch 2.13")
+    return varlen_attn(query, key, value, offsets, offsets, longest, longest, scale=scaling, **settings)
+
+
+def _row_by_row(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    offsets: torch.Tensor,
+    longest: int,
+    scaling: float,
+    window: int | None,
+) -> torch.Tensor:
+    """Without a kernel: a row for each sequence, padded at the end, where causality hides it."""
+    lengths = offsets.diff()
+    rows = torch.repeat_interleave(torch.arange(len(lengths), device=query.device), lengths)
+    columns = torch.arange(query.shape[2], device=query.device) - offsets[:-1].repeat_interleave(lengths)
+
+    def unpacked(x: torch.Tensor) -> torch.Tensor:
+        out = x.new_zeros(len(lengths), longest, x.shape[1], x.shape[3])
+        return out.index_put((rows, columns), x[0].transpose(0, 1)).transpose(1, 2)
+
+    place = torch.arange(longest, device=query.device)
+    distance = place[:, None] - place[None, :]
+    hidden = (distance < 0) | (distance >= (window or longest))
+    mask = torch.zeros_like(hidden, dtype=query.dtype).masked_fill(hidden, torch.finfo(query.dtype).min)
+    out = _by_products(unpacked(query), unpacked(key), unpacked(value), mask, scaling)
+    return out[rows, columns][None]
+
+
+def _by_products(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scaling: float
+) -> torch.Tensor:
+    """Two matrix products and a softmax; on a CPU its backward is faster than the fused one's on short rows."""
+    groups = query.shape[1] // key.shape[1]
+    scores = query @ repeat_kv(key, groups).transpose(2, 3) * scaling
+    if mask is not None:
+        scores = scores + mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    return (weights @ repeat_kv(value, groups)).transpose(1, 2)

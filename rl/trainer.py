@@ -1,0 +1,251 @@
+"""TRL's `GRPOTrainer` on rows, with one forward: packed, and at the same time the correction's."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import TrainerCallback
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from polymath.episodes import Episode
+from polymath.packed import Packed, use_packed_attention
+from polymath.rollouts import Batch, RolloutMixin
+from polymath.run_dir import StageDir, append_line, read_lines
+from polymath.training import KEPT_A_STEP, Report, metric_names, write_rollouts
+from rl.alarms import Alarms
+from rl.config import Mode
+from rl.mismatch import importance_ratio, kept_logprobs
+from rl.refill import Reserve, has_signal
+from rl.rewards import Scorer
+
+KEPT_CHUNK = 1024  # tokens whose kept rows of the head are gathered at a time
+
+
+class SpecialistTrainer(RolloutMixin, GRPOTrainer):
+    """A group is one prompt in one think mode, so advantages never mix modes.
+
+    TRL runs a forward before the loss, for the log-probabilities of the policy that sampled. Every optimizer step has
+    samples of its own, so that these are the loss's own, detached: the forward is left out, and the importance ratio
+    is filled in where the loss has computed them.
+    """
+
+    def __init__(self, *, scorer: Scorer, reserve: Reserve, **kwargs: Any) -> None:
+        super().__init__(reward_funcs=scorer.functions(), **kwargs)
+        self.scorer, self.reserve = scorer, reserve
+        self._inputs: Batch | None = None  # of the loss that is being computed
+        self._group_size = cast(int, self.num_generations)
+        use_packed_attention(self.accelerator.unwrap_model(self.model))
+        settings = cast(GRPOConfig, self.args)
+        assert settings.steps_per_generation == settings.gradient_accumulation_steps and settings.num_iterations == 1
+
+    def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
+        """Sample and score; a group without signal gives its place to a prompt that has one, as far as the cap goes.
+
+        What is logged is what was sampled first: rewards of what replaced it are no measure of the policy.
+        """
+        rows, size = list(rows), self._group_size
+        episodes = self._roll_out(rows, 0)
+        rewards = self._score(rows)
+        self._note(rows, episodes)
+        self._note_rewards(rows, rewards)
+        self._keep_some(rows, episodes)
+        dead = (~self._signal(rewards)).nonzero()[:, 0].tolist()
+        self._log("reward/zero_std_share", len(dead) * size / len(rows))
+        refilled = 0
+        for attempt in range(1, self.reserve.rounds + 1):
+            if not dead:
+                break
+            found = self.reserve.replacements([rows[group * size] for group in dead], self._step_number(), attempt)
+            others = [dict(row) for row in found for _ in range(size)]
+            their_episodes = self._roll_out(others, attempt * len(rows))
+            their_rewards = self._score(others)
+            for group in self._signal(their_rewards).nonzero()[:, 0].tolist():
+                ours, theirs = (slice(own * size, (own + 1) * size) for own in (dead.pop(), group))
+                rows[ours], episodes[ours], rewards[ours] = (
+                    others[theirs],
+                    their_episodes[theirs],
+                    their_rewards[theirs],
+                )
+                refilled += 1
+        self._log("reward/refilled_groups", refilled)
+        self._rewards = rewards
+        return rows, episodes
+
+    def _score(self, rows: list[Batch]) -> torch.Tensor:
+        """`[B, rewards]`, NaN where a reward does not apply."""
+        started = time.perf_counter()
+        texts = [row["prompt"] for row in rows]
+        rewards = super()._calculate_rewards(rows, texts, [""] * len(rows), [[]] * len(rows))
+        self._log("time/rewards", time.perf_counter() - started)
+        return rewards
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+        return self._rewards  # they decided which rows are in this batch
+
+    def _totals(self, rewards: torch.Tensor) -> torch.Tensor:
+        """The weighted sums that TRL compares, in groups `[G, K]`."""
+        totals = (rewards * self.reward_weights.to(rewards.device)).nansum(1)
+        totals[rewards.isnan().all(1)] = torch.nan
+        return totals.view(-1, self._group_size)
+
+    def _signal(self, rewards: torch.Tensor) -> torch.Tensor:
+        return has_signal(self._totals(rewards))
+
+    def _note_rewards(self, rows: list[Batch], rewards: torch.Tensor) -> None:
+        """Means over what was sampled; each mode's accuracy is its verifier's mean."""
+        totals = self._totals(rewards)
+        self._log("reward/total", totals.nanmean().item())
+        for name, own in zip(self.scorer.settings, rewards.unbind(1), strict=True):
+            if not own.isnan().all():
+                self._log(f"reward/{name}", own.nanmean().item())
+        for name, value in self.scorer.part_means().items():
+            self._log(name, value)
+        verified = self.scorer.verified()
+        for mode in sorted({row["mode"] for row in rows}):
+            own = [value for value, row in zip(verified, rows, strict=False) if row["mode"] == mode]
+            if own := [value for value in own if value is not None]:
+                self._log(f"accuracy/{mode}", sum(own) / len(own))
+
+    def _keep_some(self, rows: list[Batch], episodes: Sequence[Episode]) -> None:
+        kept = [
+            {"prompt": rows[place]["prompt"], "turns": episodes[place].turns, "rewards": self.scorer.told(place)}
+            for place in range(0, len(rows), len(rows) // KEPT_A_STEP or 1)
+        ]
+        write_rollouts(self.folder, self._step_number(), kept)
+
+    def _generate_single_turn(
+        self, prompt_ids: Any, *args: Any, **kwargs: Any
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        return [episode.ids for episode in self._episodes], [episode.logprobs for episode in self._episodes]
+
+    def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
+        batch = super()._generate_and_score_completions(inputs)
+        if self.sampling.truncates():
+            batch["kept_ids"] = self._kept_ids(batch["completion_ids"])
+        return batch
+
+    def _kept_ids(self, completion_ids: torch.Tensor) -> torch.Tensor:
+        """`[B, T, K]`, -1 where a support is smaller than K, and where a tool wrote."""
+        most = max(len(kept) for episode in self._episodes for kept in episode.kept)
+        table = torch.full((*completion_ids.shape, most), -1, dtype=torch.long)
+        for row, episode in enumerate(self._episodes):
+            for place, kept in enumerate(episode.kept):
+                table[row, place, : len(kept)] = torch.tensor(kept, dtype=torch.long)
+        return table.to(completion_ids.device)
+
+    def _compute_loss(self, model: Any, inputs: Batch) -> torch.Tensor:
+        self._inputs, self.use_vllm = inputs, True  # in TRL's words: the sampler's log-probabilities are known
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self._inputs, self.use_vllm = None, False
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        if kwargs.get("compute_aux_loss"):  # of experts' routers, which TRL's own forward knows how to mask
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs
+            )
+        kept = None
+        if self.sampling.truncates():
+            kept = self._inputs["kept_ids"] if self._inputs else self._kept_ids(input_ids[:, -logits_to_keep:])
+        size = batch_size or len(input_ids)
+        parts = [
+            self._packed_logprobs(
+                model, input_ids[own], attention_mask[own], logits_to_keep, kept if kept is None else kept[own]
+            )
+            for own in (slice(start, start + size) for start in range(0, len(input_ids), size))
+        ]
+        logprobs, entropies = (torch.cat(values) for values in zip(*parts, strict=True))
+        if self._inputs is not None:
+            self._correct(self._inputs, logprobs.detach())
+        return logprobs, entropies, None
+
+    def _packed_logprobs(
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, kept: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability and entropy `[B, keep]` of the completions' tokens."""
+        packed = Packed.of(ids, mask)
+        labels = ids.clone()
+        labels[:, :-keep] = -100
+        labels = labels[packed.mask_BT][None]
+        with self.accelerator.autocast():
+            if kept is None:
+                out = model(**packed.inputs(), labels=labels, fused_lm_head=True)
+                values = out.log_probs, out.entropy  # [1, N - 1]: the first token of a row is predicted by none
+            else:
+                supports = torch.nn.functional.pad(kept, (0, 0, ids.shape[1] - keep, 0), value=-1)[packed.mask_BT]
+                values = self._within_support(model, packed, labels[0, 1:], supports[1:])
+        logprobs, entropies = (packed.padded(torch.nn.functional.pad(own, (1, 0)))[:, -keep:] for own in values)
+        return logprobs, entropies
+
+    def _within_support(
+        self, model: Any, packed: Packed, labels: torch.Tensor, supports: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same within the support that sampling kept, `[1, N - 1]`; where a tool wrote, or nothing was cut, 0."""
+        base = self.accelerator.unwrap_model(model)
+        base = base.get_base_model() if hasattr(base, "get_base_model") else base
+        hidden = base.base_model(**packed.inputs()).last_hidden_state[0, :-1]
+        own = (supports[:, 0] >= 0).nonzero()[:, 0]
+        weight = base.get_output_embeddings().weight
+        values = [
+            checkpoint(kept_logprobs, hidden[i], weight, labels[i], supports[i], self.temperature, use_reentrant=False)
+            for i in own.split(KEPT_CHUNK)
+        ]
+        logprobs, entropies = (torch.cat(parts) for parts in zip(*values, strict=True))
+        empty = torch.zeros(len(labels), device=labels.device)
+        return empty.index_put((own,), logprobs)[None], empty.index_put((own,), entropies)[None]
+
+    def _correct(self, inputs: Batch, learner: torch.Tensor) -> None:
+        """Fill in the importance ratio, and log how far engine and learner are apart."""
+        mask = inputs["completion_mask"] * inputs["tool_mask"]
+        engine = inputs["sampling_per_token_logps"]
+        inputs["importance_sampling_ratio"] = importance_ratio(
+            learner,
+            engine,
+            mask,
+            cast(Mode, self.vllm_importance_sampling_mode),
+            self.vllm_importance_sampling_clip_min,
+            self.vllm_importance_sampling_clip_max,
+        )
+        difference = ((learner - engine) * mask).abs()
+        figures = {
+            "sync/mismatch": difference.sum() / mask.sum(),
+            "sync/mismatch_max": difference.max(),
+            "sync/importance_ratio": inputs["importance_sampling_ratio"].mean(),
+        }
+        if self.off_policy_mask_threshold is not None:
+            keep = self.get_off_policy_mask(
+                inputs["advantages"][:, None], learner, engine, mask, self.off_policy_mask_threshold
+            )
+            figures["sync/off_policy_masked"] = 1 - keep.float().mean()
+        for name, value in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True):
+            self._log(name, value)
+
+
+class AlarmCallback(TrainerCallback):
+    """Feeds an `Alarms` with what is logged, and tells what it says: on the screen, and in `alarms.jsonl`."""
+
+    def __init__(self, alarms: Alarms, folder: StageDir, report: Report) -> None:
+        self.alarms, self.folder, self.report = alarms, folder, report
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for line in read_lines(self.folder.metrics):  # those of a run that is gone on with
+            self.alarms.feed(line["step"], line)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        metrics = metric_names(logs or {})
+        for alarm in self.alarms.feed(state.global_step, metrics):
+            append_line(self.folder.alarms, asdict(alarm))
+            self.report(state.global_step, state.max_steps, metrics, alarm.message)

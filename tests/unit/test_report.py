@@ -1,0 +1,312 @@
+"""The report of a run whose numbers are known: what the figures show, what the page and summary.json hold."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from polymath.plots import INK, PALETTE, STATIONS, colours_of, draw_frontier, draw_modes, frontiers, stations
+from polymath.recipe import Recipe, load_recipe
+from polymath.report import write_report
+from polymath.run_dir import RunDir, append_line, read_json, write_json
+from polymath.summary import stage_folders
+
+MODES = ("non_think", "high", "max")
+STEPS = 150
+TOKENS = {"non_think": (40.0, 40.0), "high": (170.0, 140.0), "max": (330.0, 560.0)}  # before and after training
+ACCURACY = {"non_think": (0.2, 0.5), "high": (0.5, 0.75), "max": (0.5, 0.875)}
+Report = Callable[..., tuple[Path, dict[str, Any]]]
+Figures = dict[str, Figure]
+
+
+def recipe_of(folder: Path, modes: Sequence[str]) -> Recipe:
+    content = {
+        "name": "known",
+        "model": {"init": "qwen3"},
+        "domains": {"math": {"kind": "math"}, "agent": {"kind": "agent"}},
+        "modes": {mode: {"think": "high", "max_completion_length": 600} for mode in modes},
+        "stages": {
+            "format": {"kind": "sft", "domains": ["math", "agent"], "max_steps": 5},
+            "grpo": {"kind": "grpo", "from": "format", "domains": ["math"], "max_steps": STEPS},
+            "merged": {"kind": "opd", "from": "format", "teacher_models": {"math": "grpo"}, "max_steps": 5},
+            "scores": {"kind": "eval", "models": ["format", "merged", "grpo"], "domains": ["math", "agent"]},
+        },
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return load_recipe(path)
+
+
+def value(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * share
+
+
+def training_line(step: int, modes: Sequence[str]) -> dict[str, float]:
+    share = (step - 1) / (STEPS - 1)
+    line: dict[str, float] = {"step": step, "reward/verifier": share, "length/mean": 99.0, "length/clipped_ratio": 0.1}
+    line |= {
+        "length/drift": 7.0,
+        "length/drift/high": 7.0,
+        "policy/entropy": 0.4,
+        "kl/start": 0.1,
+        "accuracy/mean": 0.5,
+    }
+    for mode in sorted(modes):
+        if mode != "high" or step % 10:  # a batch may lack a mode
+            line |= {f"length/{mode}": value(TOKENS[mode], share), f"accuracy/{mode}": value(ACCURACY[mode], share)}
+            line |= {f"length/clipped_ratio/{mode}": 0.2, f"turns/{mode}": 1.0}
+    return line
+
+
+def score(model: str, domain: str, mode: str, accuracy: float, tokens: float) -> dict[str, Any]:
+    stderr = math.sqrt(accuracy * (1 - accuracy) / 100)
+    return {"model": model, "domain": domain, "mode": mode, "accuracy": accuracy, "stderr": stderr} | {
+        "format": 1.0, "mean_tokens": tokens, "n": 100
+    }  # fmt: skip
+
+
+def fill(recipe: Recipe, run: RunDir, modes: Sequence[str]) -> None:
+    folders = stage_folders(recipe, run)
+    for folder in folders.values():
+        folder.path.mkdir(parents=True)
+    for step in range(1, STEPS + 1):
+        append_line(folders["grpo"].metrics, training_line(step, modes))
+    for step in (1, 2, 3):
+        append_line(folders["format"].metrics, {"step": step, "train/loss": 1.0})
+        opd = {"step": step, "kl/start": 9.0, "kl/math": 0.3, "length/drift": 9.0, "length/mean": 9.0}
+        append_line(folders["merged"].metrics, opd | {f"length/{mode}": 50.0 for mode in modes})
+    append_line(folders["grpo"].metrics, {"step": STEPS, "time/train": 12.0})
+    for place, model in enumerate(("format", "merged", "grpo")):
+        scores = [
+            score(model, domain, mode, value(ACCURACY[mode], place / 2) - loss, value(TOKENS[mode], place / 2))
+            for domain, loss in (("math", 0.0), ("agent", 0.1))
+            for mode in modes
+        ]
+        write_json(folders["scores"].scores / f"{model}.json", scores)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Every figure that is saved, by its file's name."""
+    seen: dict[str, Figure] = {}
+    save = Figure.savefig
+
+    def kept(figure: Figure, path: Path, **options: Any) -> None:
+        seen[path.stem] = figure
+        save(figure, path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    return seen
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    """Write the report of a run in some modes: its folder and its summary.
+
+    `seen` are the modes that the run has numbers of, all of them by default.
+    """
+
+    def write(modes: Sequence[str] = MODES, seen: Sequence[str] | None = None) -> tuple[Path, dict[str, Any]]:
+        recipe, run = recipe_of(tmp_path, modes), RunDir(tmp_path / "run")
+        fill(recipe, run, seen or modes)
+        write_report(recipe, run)
+        return run.report, read_json(run.summary)
+
+    return write
+
+
+def points(line: Any) -> list[tuple[float, float]]:
+    return list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+
+
+def colour(line: Any) -> str:
+    return to_hex(line.get_color()).upper()
+
+
+def texts(figure: Figure) -> list[list[Annotation]]:
+    return [[text for text in axes.texts if isinstance(text, Annotation)] for axes in figure.axes]
+
+
+def labels(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_page_holds_every_figure(report: Report, figures: Figures) -> None:
+    folder, _ = report()
+    assert list(figures) == ["scores", "frontier", "modes", "rl", "distillation", "sft"]
+    assert all((folder / f"{name}.png").stat().st_size > 5000 for name in figures)
+    page = (folder / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == len(figures)
+    assert "What thinking buys" in page and "Modes in training" in page
+
+
+def test_a_single_mode_has_no_frontier(report: Report, figures: Figures) -> None:
+    folder, summary = report(("high",))
+    assert list(figures) == ["scores", "rl", "distillation", "sft"]
+    page = (folder / "index.html").read_text()
+    assert "What thinking buys" not in page and "Modes in training" not in page
+    assert list(summary["modes"]["grpo"]) == ["high"]
+
+
+def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    page = write_report(recipe_of(tmp_path, MODES), run)
+    assert "<img" not in page.read_text()
+    assert read_json(run.summary)["scores"] == [] and read_json(run.summary)["modes"] == {}
+
+
+def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> None:
+    _, summary = report()
+    assert {"name", "seed", "scores", "retention", "normalized", "modes", "stages"} == set(summary)
+    assert len(summary["scores"]) == 3 * 2 * 3
+    assert list(summary["modes"]) == ["grpo"] and list(summary["modes"]["grpo"]) == list(MODES)
+    thinking = summary["modes"]["grpo"]["max"]
+    assert thinking["start"]["step"] == 8 and thinking["end"]["step"] == 143  # means of 15 of 150 steps
+    assert thinking["start"]["mean_tokens"] == pytest.approx(330 + 230 * 7 / 149)
+    assert thinking["end"]["accuracy"] == pytest.approx(0.5 + 0.375 * 142 / 149)
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> None:
+    report()
+    _, lengths = figures["rl"].axes
+    assert labels(lengths) == ["grpo non-think", "grpo high", "grpo max"]
+    assert [colour(line) for line in lengths.get_lines()] == list(PALETTE[:3])
+    divergence, lengths = figures["distillation"].axes
+    assert labels(divergence) == ["merged math"]
+    assert labels(lengths) == ["merged non-think", "merged high", "merged max"]
+    assert labels(figures["rl"].axes[0]) == ["grpo"]
+
+
+def test_a_mode_keeps_its_colour_where_others_are_missing(report: Report, figures: Figures) -> None:
+    report(seen=("high", "max"))
+    for axes in (figures["rl"].axes[1], figures["distillation"].axes[1], figures["modes"].axes[0]):
+        assert list(dict.fromkeys(colour(line) for line in axes.get_lines())) == list(PALETTE[1:3])
+    bars = figures["scores"].axes[0].patches
+    assert list(dict.fromkeys(to_hex(bar.get_facecolor()).upper() for bar in bars)) == list(PALETTE[1:3])
+
+
+def test_each_mode_has_a_path_from_ring_to_dot(report: Report, figures: Figures) -> None:
+    report()
+    (axes,) = figures["modes"].axes
+    assert axes.get_title(loc="left") == "grpo"
+    for place, mode in enumerate(MODES):
+        path, ring, dot = axes.get_lines()[3 * place : 3 * place + 3]
+        assert {colour(line) for line in (path, ring, dot)} == {PALETTE[place]}
+        first, *_, last = points(path)
+        assert len(points(path)) == STATIONS[1]
+        assert points(ring) == [first] and points(dot) == [last]
+        assert ring.get_markerfacecolor() == "white" and dot.get_markerfacecolor() != "white"
+        before, after = ACCURACY[mode]
+        assert 100 * after > last[1] > 100 * (after - 0.1 * (after - before))
+        assert 100 * before < first[1] < 100 * (before + 0.1 * (after - before))
+    names = texts(figures["modes"])[0]
+    assert [text.get_text() for text in names] == ["non-think", "high", "max"]
+    assert [text.xy for text in names] == [points(dot)[0] for dot in axes.get_lines()[2::3]]
+
+
+def test_each_model_has_a_line_through_its_modes(report: Report, figures: Figures) -> None:
+    report()
+    assert [axes.get_title(loc="left") for axes in figures["frontier"].axes] == ["math", "agent"]
+    for axes, loss in zip(figures["frontier"].axes, (0, 10), strict=True):
+        joined = [line for line in axes.get_lines() if len(points(line)) == 3]
+        assert [colour(line) for line in joined] == [PALETTE[3], PALETTE[4], INK]
+        final = points(joined[-1])  # the merged model, though it is not the last one scored
+        assert [tokens for tokens, _ in final] == [40.0, 155.0, 445.0]
+        assert [accuracy for _, accuracy in final] == pytest.approx([35 - loss, 62.5 - loss, 68.75 - loss])
+        assert len(axes.containers) == 9  # whiskers
+    names = [[text.get_text() for text in own] for own in texts(figures["frontier"])]
+    assert names == [["non-think", "high", "max"]] * 2
+    assert [text.get_text() for text in figures["frontier"].legends[0].get_texts()] == ["format", "merged", "grpo"]
+
+
+def test_whiskers_are_one_standard_error(report: Report, figures: Figures) -> None:
+    _, summary = report()
+    expected = {(s["mean_tokens"], round(100 * s["stderr"], 6)) for s in summary["scores"] if s["domain"] == "math"}
+    found = set()
+    for bars in figures["frontier"].axes[0].containers:
+        ((low, high),) = bars[2][0].get_segments()  # pyright: ignore[reportIndexIssue]
+        found.add((low[0], round((high[1] - low[1]) / 2, 6)))
+    assert found == expected
+
+
+def assert_readable(figure: Figure) -> None:
+    """No text over another one, none over a panel's edge."""
+    figure.draw_without_rendering()
+    for axes, own in zip(figure.axes, texts(figure), strict=True):
+        boxes = [text.get_window_extent() for text in own]
+        assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
+        frame = axes.bbox.padded(1)
+        assert all(
+            frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes
+        )
+
+
+def test_texts_can_be_read(report: Report, figures: Figures, tmp_path: Path) -> None:
+    report()
+    assert_readable(figures["modes"])
+    assert_readable(figures["frontier"])
+    colours = dict(zip("abcd", PALETTE, strict=False))
+    crowded = [score("m", "math", mode, 0.99 + 0.002 * place, 20.0 + place) for place, mode in enumerate(colours)]
+    assert draw_frontier(crowded, "m", colours, tmp_path / "crowded.png")
+    assert_readable(figures["crowded"])
+    bottom, top = figures["crowded"].axes[0].get_ylim()
+    assert bottom < 90 and top < 105 and max(figures["crowded"].axes[0].get_yticks()) <= 100
+
+
+def test_a_mode_is_named_beside_its_own_point(figures: Figures, tmp_path: Path) -> None:
+    colours = colours_of(MODES)
+    near = {"format": {"non_think": (0.516, 4.54), "high": (0.992, 25.63), "max": (0.977, 25.59)}}
+    near["merged"] = {"non_think": (0.547, 4.52), "high": (0.992, 25.65), "max": (0.961, 25.57)}
+    scores = [
+        score(model, domain, mode, *place)
+        for domain in ("math", "agent", "code")  # three panels in a row leave little room
+        for model, places in near.items()
+        for mode, place in places.items()
+    ]
+    assert draw_frontier(scores, "merged", colours, tmp_path / "near.png")
+    assert_readable(figures["near"])
+    for own in texts(figures["near"]):
+        boxes = {text.get_text(): text.get_window_extent() for text in own}
+        assert boxes["high"].y0 + boxes["high"].y1 > boxes["max"].y0 + boxes["max"].y1
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (1.0, 9.0), (0.5, 25_000.0)])
+def test_modes_at_one_point_are_drawn(place: tuple[float, float], figures: Figures, tmp_path: Path) -> None:
+    accuracy, tokens = place
+    point = {"step": 1, "accuracy": accuracy, "mean_tokens": tokens}
+    colours = {"high": PALETTE[0], "max": PALETTE[1]}
+    assert draw_modes({"grpo": {"high": [point], "max": [point]}}, colours, tmp_path / "modes.png")
+    scores = [score("m", "d", mode, accuracy, tokens) for mode in colours]
+    assert draw_frontier(scores, "m", colours, tmp_path / "frontier.png")
+    for name in ("modes", "frontier"):
+        assert_readable(figures[name])
+    assert not draw_frontier(scores[:1], "m", colours, tmp_path / "none.png")
+    assert not draw_modes({"grpo": {"high": [point]}}, colours, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize(("count", "left"), [(1, 1), (8, 8), (20, 8), (80, 10), (150, 12), (151, 12)])
+def test_a_path_keeps_its_mean_and_its_order(count: int, left: int) -> None:
+    path = [{"step": step, "accuracy": step / count, "mean_tokens": 2.0} for step in range(count)]
+    smooth = stations(path)
+    assert len(smooth) == left and smooth == sorted(smooth, key=lambda point: point["step"])
+    if count % left == 0:
+        assert sum(p["step"] for p in smooth) / left == pytest.approx(sum(p["step"] for p in path) / count)
+
+
+def test_a_frontier_needs_two_modes_of_one_model() -> None:
+    short, long = score("a", "math", "high", 0.9, 50), score("a", "math", "max", 0.8, 20)
+    alone = score("b", "math", "high", 0.9, 10)
+    assert frontiers([short, long, alone]) == {"math": {"a": [long, short]}}
+    again = score("a", "math", "high", 0.5, 60)  # scored by a second stage: the last counts
+    assert frontiers([short, again]) == {}
+    assert frontiers([short, long, again]) == {"math": {"a": [long, again]}}
