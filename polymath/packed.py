@@ -9,10 +9,12 @@ sequence times their number.
 """
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
@@ -38,6 +40,14 @@ class Packed:
         offsets = torch.nn.functional.pad(lengths_B.cumsum(0), (1, 0)).int()
         positions_BT = mask_BT.cumsum(1) - 1
         return cls(ids_BT[mask_BT][None], positions_BT[mask_BT][None], offsets, int(lengths_B.max()), mask_BT)
+
+    @classmethod
+    def of_lists(cls, rows: Sequence[list[int]], device: torch.device) -> "Packed":
+        """The same of rows that were never padded."""
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+        return cls.of(ids, mask)
 
     def inputs(self) -> dict[str, Any]:
         """Arguments of a model's forward; a mask of four dimensions is passed on as it is, and not built."""
@@ -67,6 +77,13 @@ def use_packed_attention(model: Any) -> None:
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, sdpa_mask if torch.cuda.is_available() else eager_mask)
     model.set_attn_implementation(NAME)
+
+
+def leave_types_to_autocast(model: Any) -> None:
+    """PEFT makes every input of an adapter float32, which autocast then makes bfloat16 again: twice for nothing."""
+    for module in model.modules():
+        if hasattr(module, "cast_input_dtype_enabled") or isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
 
 
 def _attention(
@@ -110,7 +127,9 @@ def _by_kernel(
         settings["is_causal"] = True
     else:
         raise ValueError("this torch has no sliding window in its packed attention: take torch 2.13")
-    return varlen_attn(query, key, value, offsets, offsets, longest, longest, scale=scaling, **settings)
+    return cast(
+        torch.Tensor, varlen_attn(query, key, value, offsets, offsets, longest, longest, scale=scaling, **settings)
+    )
 
 
 def _row_by_row(

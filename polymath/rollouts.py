@@ -14,6 +14,7 @@ from polymath.engine.proof import PROBE_TOKENS, PROBES, Bound, mean_gap
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine, TokenLog
 from polymath.episodes import Episode, play
+from polymath.packed import Packed, leave_types_to_autocast, use_packed_attention
 from polymath.run_dir import StageDir
 
 Batch = dict[str, Any]
@@ -71,6 +72,10 @@ class RolloutMixin:
     ) -> None:
         super().__init__(**kwargs)
         self.form, self.folder, self.sampling, self.modes_per_task = form, folder, sampling, modes_per_task
+        policy = cast(Any, self).accelerator.unwrap_model(cast(Any, self).model)
+        use_packed_attention(policy)
+        if cast(Any, self).args.bf16:
+            leave_types_to_autocast(policy)
         self.token_log = TokenLog(folder.tokens)
         self.engine = LoggedEngine(engine_for(cast(Any, self).model), self.token_log)
         self._delivered_step = -1
@@ -134,12 +139,9 @@ class RolloutMixin:
     def _prove(self, requests: list[Request], samples: list[Sample]) -> None:
         """Compare a few of the tokens that were just sampled with what the learner makes of them."""
         every = range(0, len(samples), max(1, len(samples) // PROBES))[:PROBES]
-        pairs = [
-            (self._learner_logprobs(requests[place], samples[place]), samples[place].logprobs[:PROBE_TOKENS])
-            for place in every
-        ]
-        learner = torch.cat([own for own, _ in pairs])
-        gap = mean_gap(torch.tensor([value for _, own in pairs for value in own]), learner.cpu())
+        learner = self._learner_logprobs([requests[place] for place in every], [samples[place] for place in every])
+        engine = torch.tensor([value for place in every for value in samples[place].logprobs[:PROBE_TOKENS]])
+        gap = mean_gap(engine, learner.cpu())
         self._log("sync/logprob_gap", gap)
         if self._bound is None:
             self._bound = Bound.calibrated(gap, torch.bfloat16 if cast(Any, self).args.bf16 else torch.float32)
@@ -147,20 +149,24 @@ class RolloutMixin:
         self._is_proven = True
 
     @torch.no_grad()
-    def _learner_logprobs(self, request: Request, sample: Sample) -> torch.Tensor:
-        """Log-probabilities `[N]` of the first sampled tokens by the learner's forward."""
+    def _learner_logprobs(self, requests: list[Request], samples: list[Sample]) -> torch.Tensor:
+        """Log-probabilities `[N]` of the first tokens of each sample by the learner's own forward."""
         model = cast(Any, self).model
-        count = min(len(sample.ids), PROBE_TOKENS)
-        ids = torch.tensor([request.prompt_ids + sample.ids[:count]], device=model.device)
+        written = [sample.ids[:PROBE_TOKENS] for sample in samples]
+        packed = Packed.of_lists([r.prompt_ids + own for r, own in zip(requests, written, strict=True)], model.device)
+        ends = packed.offsets[1:].tolist()
+        before = [
+            end - len(own) + place - 1 for end, own in zip(ends, written, strict=True) for place in range(len(own))
+        ]
         with cast(Any, self).accelerator.autocast():
-            logits = model(input_ids=ids, logits_to_keep=count + 1, use_cache=False).logits[0, :-1].float()
-        logits = logits / self.sampling.temperature
-        if sample.kept is not None:
+            where = torch.tensor(before, device=model.device)
+            logits = model(**packed.inputs(), logits_to_keep=where).logits[0].float() / self.sampling.temperature
+        if self.sampling.truncates():
             outside = torch.ones_like(logits, dtype=torch.bool)
-            for place, kept in enumerate(sample.kept[:count]):
+            for place, kept in enumerate(kept for s in samples for kept in (s.kept or [])[:PROBE_TOKENS]):
                 outside[place, kept] = False
             logits = logits.masked_fill(outside, -torch.inf)
-        return logits.log_softmax(-1).gather(1, ids[0, -count:, None])[:, 0]
+        return logits.log_softmax(-1).gather(1, packed.ids[0, where + 1][:, None])[:, 0]
 
     def _note(self, rows: list[Batch], episodes: list[Episode]) -> None:
         """Log what each mode writes."""

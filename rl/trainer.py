@@ -12,7 +12,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.episodes import Episode
-from polymath.packed import Packed, use_packed_attention
+from polymath.packed import Packed
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.run_dir import StageDir, append_line, read_lines
 from polymath.training import KEPT_A_STEP, Report, metric_names, write_rollouts
@@ -38,7 +38,6 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         self.scorer, self.reserve = scorer, reserve
         self._inputs: Batch | None = None  # of the loss that is being computed
         self._group_size = cast(int, self.num_generations)
-        use_packed_attention(self.accelerator.unwrap_model(self.model))
         settings = cast(GRPOConfig, self.args)
         assert settings.steps_per_generation == settings.gradient_accumulation_steps and settings.num_iterations == 1
 

@@ -1,6 +1,6 @@
 """A whole GRPO step, by phase, of Polymath or of stock TRL: same model, prompts, lengths and optimizer settings.
 
-    python docs/results/grpo_step.py {ours,trl} {smollm2,qwen3-1.7b,qwen3-4b,tiny} {lora,full} [--syncs N] [--set key=value]
+    python docs/results/grpo_step.py {ours,trl} {smollm2,qwen3-1.7b,qwen3-4b,tiny} {lora,full} [--syncs N] [--set k=v]
 
 Prints one JSON line, and appends it to $OUT/grpo_step.jsonl. Completions run to their full length (nothing stops them),
 so that every arm samples and trains the same number of tokens. Qwen3 shapes have random weights. `--syncs N` delivers N
@@ -132,7 +132,7 @@ def base_bits(model: Any) -> str:
     for _, parameter in sorted(model.named_parameters()):
         if not parameter.requires_grad:
             digest.update(parameter.detach().view(torch.int16).sum(dtype=torch.int64).cpu().numpy().tobytes())
-            digest.update(parameter.detach().flatten()[:: 97].float().cpu().numpy().tobytes())
+            digest.update(parameter.detach().flatten()[::97].float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -4,17 +4,20 @@ import gc
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
+from transformers import AutoConfig
 
 from polymath.engine.delivery import Adapter, adapter_of, weights_of
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
 
+KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
 # In this process, as the learner is; on a CPU with threads of its own choice, and room for short sequences
 ENVIRONMENT = {
@@ -67,6 +70,7 @@ class ColocatedEngine:
             enforce_eager=self._on_cpu,
             disable_log_stats=True,
             **lora,
+            **({} if self._on_cpu else _room_for_keys(folder, settings)),
         )
         self.max_length = int(self.llm.llm_engine.model_config.max_model_len)
         self.can_sleep, self.asleep = settings.enable_sleep_mode, False
@@ -85,7 +89,7 @@ class ColocatedEngine:
             self._deliver_adapter(adapter_of(policy))
         else:
             self._deliver_weights(policy)
-        self.llm.reset_prefix_cache()
+            self.llm.reset_prefix_cache()  # what an adapter of another name has prefilled is never taken for this one's
 
     @torch.no_grad()
     def _deliver_adapter(self, adapter: Adapter) -> None:
@@ -146,16 +150,17 @@ class ColocatedEngine:
         places = {states[own].external_req_id: place for place, own in enumerate(ids)}
         samples, untold, told = [Sample() for _ in requests], set(range(len(requests))), time.monotonic()
         running = set(untold)
-        while engine.has_unfinished_requests():
-            for out in engine.step():
-                place = places[out.request_id]
-                samples[place] = self._sample(out, requests[place])
-                running.remove(place)
-            if watch and time.monotonic() - told > WATCH_SECONDS:
-                for place in running:
-                    samples[place] = _so_far(states[ids[place]], requests[place])
-                watch([(place, samples[place], place not in running) for place in untold])
-                untold, told = set(running), time.monotonic()
+        with _no_garbage_collection():
+            while engine.has_unfinished_requests():
+                for out in engine.step():
+                    place = places[out.request_id]
+                    samples[place] = self._sample(out, requests[place])
+                    running.remove(place)
+                if watch and time.monotonic() - told > WATCH_SECONDS:
+                    for place in running:
+                        samples[place] = _so_far(states[ids[place]], requests[place])
+                    watch([(place, samples[place], place not in running) for place in untold])
+                    untold, told = set(running), time.monotonic()
         return samples
 
     def _sample(self, out: Any, request: Request) -> Sample:
@@ -187,6 +192,37 @@ class ColocatedEngine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _room_for_keys(folder: Path, settings: ColocatedSettings) -> dict[str, int]:
+    """The KV cache that `max_num_seqs` sequences of full length fill, where that is less than vLLM would take.
+
+    vLLM takes all that `gpu_memory_utilization` leaves, most of which a batch of known size never fills, and the
+    learner goes without.
+    """
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    if getattr(config, "kv_lora_rank", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
+        return {}  # its cache is made otherwise
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_a_token = 2 * config.num_hidden_layers * heads * size * getattr(torch, settings.dtype).itemsize
+    length = settings.max_model_len or config.max_position_embeddings
+    needed = int(KEYS_SPARE * settings.max_num_seqs * length * bytes_a_token)
+    allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1])
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return {"kv_cache_memory_bytes": needed} if needed + weights < allowed else {}
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """vLLM makes objects by the million while it samples, and each collection looks at all of the learner's too."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _room_for_lora(rank: int) -> dict[str, Any]:

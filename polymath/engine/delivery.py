@@ -1,4 +1,4 @@
-"""What leaves the learner: an adapter's tensors alone, or all weights once; nothing is merged, the base stays as it is."""
+"""What leaves the learner: an adapter's tensors alone, or all weights once. Nothing is merged, no base is touched."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
