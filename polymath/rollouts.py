@@ -1,7 +1,7 @@
 """What TRL's two on-policy trainers need besides: an engine of ours, and modes, budgets and episodes, row by row."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import torch
@@ -14,7 +14,7 @@ from polymath.engine.proof import PROBE_TOKENS, PROBES, Bound, mean_gap
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine, TokenLog
 from polymath.episodes import Episode, play
-from polymath.packed import Packed, leave_types_to_autocast, use_packed_attention
+from polymath.packed import Packed, compile_layers, leave_types_to_autocast, use_packed_attention
 from polymath.run_dir import StageDir
 
 Batch = dict[str, Any]
@@ -43,7 +43,7 @@ class EpochSampler(RepeatSampler):
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + 1_000_003 * epoch)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Generator[int, Any, None]:
         blocks = self.num_samples // self.block
         order = torch.randperm(blocks, generator=self.generator).tolist() if self.shuffle else range(blocks)
         indexes = [block * self.block + place for block in order for place in range(self.block)]
@@ -68,6 +68,7 @@ class RolloutMixin:
         engine_for: Callable[[Any], Engine],
         sampling: Sampling,
         modes_per_task: int = 1,
+        torch_compile: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,6 +77,8 @@ class RolloutMixin:
         use_packed_attention(policy)
         if cast(Any, self).args.bf16:
             leave_types_to_autocast(policy)
+        if torch_compile:
+            compile_layers(policy)
         self.token_log = TokenLog(folder.tokens)
         self.engine = LoggedEngine(engine_for(cast(Any, self).model), self.token_log)
         self._delivered_step = -1
@@ -158,9 +161,12 @@ class RolloutMixin:
         before = [
             end - len(own) + place - 1 for end, own in zip(ends, written, strict=True) for place in range(len(own))
         ]
-        with cast(Any, self).accelerator.autocast():
+        training = model.training
+        model.eval()  # an engine drops nothing out
+        with cast(Any, self).accelerator.autocast(), torch.compiler.set_stance("force_eager"):
             where = torch.tensor(before, device=model.device)
             logits = model(**packed.inputs(), logits_to_keep=where).logits[0].float() / self.sampling.temperature
+        model.train(training)
         if self.sampling.truncates():
             outside = torch.ones_like(logits, dtype=torch.bool)
             for place, kept in enumerate(kept for s in samples for kept in (s.kept or [])[:PROBE_TOKENS]):

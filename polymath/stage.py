@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from polymath.chat import MODES, FormatKind, Mode
 from polymath.domains import Domain
@@ -144,6 +144,17 @@ class RolloutConfig(TrainingConfig, EngineConfig):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0, description="0: every token can be drawn.")
+
+    torch_compile: bool = Field(
+        default=False,
+        description="Compile the layers of the learner: up to a minute at the start for shorter steps; with use_vllm.",
+    )
+
+    @model_validator(mode="after")
+    def _samples_with_layers_of_its_own(self) -> "RolloutConfig":
+        if self.torch_compile and not self.use_vllm:
+            raise ValueError("torch_compile is for the learner alone, and transformers samples with the same layers")
+        return self
 
     def completions_per_step(self) -> int:
         """Completions that one optimizer step is made of, on one device."""

@@ -154,6 +154,7 @@ def rollout_settings(job: StageJob, materials: Materials) -> dict[str, Any]:
             seed=job.seed,
             at_once=config.completions_per_step(),
             bf16=config.bf16,
+            top_k=config.top_k,
         ),
         "sampling": Sampling(
             max_tokens=0,  # each row has its own
@@ -163,6 +164,7 @@ def rollout_settings(job: StageJob, materials: Materials) -> dict[str, Any]:
             top_k=config.top_k,
         ),
         "modes_per_task": config.modes_per_task(len(job.modes)),
+        "torch_compile": config.torch_compile,
     }
 
 

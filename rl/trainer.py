@@ -12,7 +12,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.episodes import Episode
-from polymath.packed import Packed
+from polymath.packed import Packed, use_packed_attention
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.run_dir import StageDir, append_line, read_lines
 from polymath.training import KEPT_A_STEP, Report, metric_names, write_rollouts
@@ -38,6 +38,8 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         self.scorer, self.reserve = scorer, reserve
         self._inputs: Batch | None = None  # of the loss that is being computed
         self._group_size = cast(int, self.num_generations)
+        if self.ref_model is not None:  # of the KL: it reads the same packed inputs
+            use_packed_attention(self.accelerator.unwrap_model(self.ref_model))
         settings = cast(GRPOConfig, self.args)
         assert settings.steps_per_generation == settings.gradient_accumulation_steps and settings.num_iterations == 1
 
@@ -62,14 +64,16 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
             others = [dict(row) for row in found for _ in range(size)]
             their_episodes = self._roll_out(others, attempt * len(rows))
             their_rewards = self._score(others)
-            for group in self._signal(their_rewards).nonzero()[:, 0].tolist():
-                ours, theirs = (slice(own * size, (own + 1) * size) for own in (dead.pop(), group))
+            live = self._signal(their_rewards).nonzero()[:, 0].tolist()
+            for place in live:  # what is of a group's own domain and mode takes that group's place
+                ours, theirs = (slice(own * size, (own + 1) * size) for own in (dead[place], place))
                 rows[ours], episodes[ours], rewards[ours] = (
                     others[theirs],
                     their_episodes[theirs],
                     their_rewards[theirs],
                 )
-                refilled += 1
+            refilled += len(live)
+            dead = [group for place, group in enumerate(dead) if place not in live]
         self._log("reward/refilled_groups", refilled)
         self._rewards = rewards
         return rows, episodes
@@ -182,7 +186,8 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         with self.accelerator.autocast():
             if kept is None:
                 out = model(**packed.inputs(), labels=labels, fused_lm_head=True)
-                values = out.log_probs, out.entropy  # [1, N - 1]: the first token of a row is predicted by none
+                entropy = torch.zeros_like(out.log_probs) if out.entropy is None else out.entropy  # a KL needs none
+                values = out.log_probs, entropy  # [1, N - 1]: the first token of a row is predicted by none
             else:
                 supports = torch.nn.functional.pad(kept, (0, 0, ids.shape[1] - keep, 0), value=-1)[packed.mask_BT]
                 values = self._within_support(model, packed, labels[0, 1:], supports[1:])

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,9 @@ def stock(model: Any, folder: Path, args: dict[str, Any], lora: Any, clock: Cloc
     return trainer, engine.sync_weights
 
 
-def ours(model: Any, folder: Path, args: dict[str, Any], lora: Any, clock: Clock, name: str) -> tuple[Any, Any]:
+def ours(
+    model: Any, folder: Path, args: dict[str, Any], lora: Any, clock: Clock, name: str, **extra: Any
+) -> tuple[Any, Any]:
     """Polymath's trainer."""
     from polymath.chat import V4Format
     from polymath.engine.config import EngineConfig
@@ -183,7 +186,7 @@ def ours(model: Any, folder: Path, args: dict[str, Any], lora: Any, clock: Clock
             config, policy, folder, 0, seed=0, at_once=completions, bf16=True
         ),
         reserve=Reserve((), 0, 0), model=model, args=GRPOConfig(**args), processing_class=tokenizer, peft_config=lora,
-        train_dataset=rows(folder, completions // 8 * STEPS, tokens), callbacks=[clock],
+        train_dataset=rows(folder, completions // 8 * STEPS, tokens), callbacks=[clock], **extra,
     )  # fmt: skip
     trainer._deliver = clock.timed("sync", trainer._deliver)
     trainer.engine.engine.generate = clock.timed("generate", trainer.engine.engine.generate)
@@ -206,6 +209,7 @@ def main() -> None:
     parser.add_argument("model", choices=[*WORK])
     parser.add_argument("weights", choices=["lora", "full"])
     parser.add_argument("--syncs", type=int, default=0)
+    parser.add_argument("--compile", action="store_true", help="torch_compile of Polymath's stages")
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     from transformers import AutoModelForCausalLM
@@ -213,10 +217,14 @@ def main() -> None:
     folder = model_folder(given.model)
     options = {key: json.loads(value) for key, value in (item.split("=") for item in given.set)}
     args = settings(given.model, folder, dict(options))
+    if given.compile:
+        options["torch_compile"] = True
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
     clock = Clock()
     make = ours if given.arm == "ours" else stock
+    if given.compile:
+        make = partial(ours, torch_compile=True)
     trainer, sync = make(model, folder, args, lora if given.weights == "lora" else None, clock, given.model)
     trainer._generate_and_score_completions = clock.timed("collect", trainer._generate_and_score_completions)
     trainer.training_step = clock.timed("training_step", trainer.training_step)

@@ -23,6 +23,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from polymath.chat import V4Format
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Sampling
+from polymath.packed import compile_layers
 from polymath.run_dir import StageDir
 from polymath.sandbox_config import SandboxConfig
 from rewards import PythonReward, open_bench
@@ -61,8 +62,7 @@ def main() -> None:
     trainer.model.train()
     trainer.create_optimizer()
     if given.compile:
-        for layer in (trainer.model.get_base_model() if given.weights == "lora" else trainer.model).model.layers:
-            layer.compile(dynamic=True)
+        compile_layers(trainer.model)
     trainer.current_gradient_accumulation_steps = 1
     device, each = trainer.model.device, given.tokens // given.sequences
     torch.manual_seed(0)
@@ -85,7 +85,8 @@ def main() -> None:
         times.append(now() - started)
     seconds = statistics.median(times[2:])
     line = json.dumps({
-        "learner": given.model, "weights": given.weights, "tokens": given.tokens, "sequences": given.sequences, "compiled": given.compile,
+        "learner": given.model, "weights": given.weights, "tokens": given.tokens, "sequences": given.sequences,
+        "compiled": given.compile,
         "seconds": round(seconds, 3), "tokens_per_s": round(given.tokens / seconds),
         "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if on_gpu else None,
         "versions": {"torch": torch.__version__, "device": torch.cuda.get_device_name() if on_gpu else "cpu"},

@@ -54,7 +54,7 @@ class ColocatedEngine:
         from vllm import LLM
 
         self._on_cpu = not torch.cuda.is_available()
-        lora = {} if settings.lora_rank is None else _room_for_lora(settings.lora_rank)
+        lora: dict[str, Any] = {} if settings.lora_rank is None else _room_for_lora(settings.lora_rank)
         self.llm = LLM(
             str(folder),
             skip_tokenizer_init=True,
@@ -70,7 +70,7 @@ class ColocatedEngine:
             enforce_eager=self._on_cpu,
             disable_log_stats=True,
             **lora,
-            **({} if self._on_cpu else _room_for_keys(folder, settings)),
+            kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
         )
         self.max_length = int(self.llm.llm_engine.model_config.max_model_len)
         self.can_sleep, self.asleep = settings.enable_sleep_mode, False
@@ -133,7 +133,7 @@ class ColocatedEngine:
     def _repack(self, kind: str) -> None:
         """Pack anew what has a packed copy on a CPU, which a delivery does not reach: the head, and experts."""
         for module in self._runner.model.modules():
-            method = getattr(module, "quant_method", None)
+            method: Any = getattr(module, "quant_method", None)
             if kind == "head" and type(module).__name__ == "ParallelLMHead":
                 method.process_weights_after_loading(module)
             elif kind == "experts" and (kernel := getattr(method, "moe_kernel", None)):
@@ -194,15 +194,15 @@ class ColocatedEngine:
             torch.cuda.empty_cache()
 
 
-def _room_for_keys(folder: Path, settings: ColocatedSettings) -> dict[str, int]:
-    """The KV cache that `max_num_seqs` sequences of full length fill, where that is less than vLLM would take.
+def _room_for_keys(folder: Path, settings: ColocatedSettings) -> int | None:
+    """Bytes of KV cache that `max_num_seqs` sequences of full length fill; None where vLLM may take all it is allowed.
 
     vLLM takes all that `gpu_memory_utilization` leaves, most of which a batch of known size never fills, and the
     learner goes without.
     """
     config = AutoConfig.from_pretrained(folder).get_text_config()
     if getattr(config, "kv_lora_rank", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
-        return {}  # its cache is made otherwise
+        return None  # its cache is made otherwise
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     bytes_a_token = 2 * config.num_hidden_layers * heads * size * getattr(torch, settings.dtype).itemsize
@@ -210,7 +210,7 @@ def _room_for_keys(folder: Path, settings: ColocatedSettings) -> dict[str, int]:
     needed = int(KEYS_SPARE * settings.max_num_seqs * length * bytes_a_token)
     allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1])
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return {"kv_cache_memory_bytes": needed} if needed + weights < allowed else {}
+    return needed if needed + weights < allowed else None
 
 
 @contextmanager

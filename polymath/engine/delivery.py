@@ -32,8 +32,8 @@ def adapter_of(policy: PeftModel) -> Adapter:
     rows = {path.removesuffix(TOKEN_ROWS).rpartition(".")[2]: t for path, t in own.items() if path.endswith(TOKEN_ROWS)}
     if left := own.keys() - tensors.keys() - {path for path in own if path.endswith(TOKEN_ROWS)}:
         raise ValueError(f"vLLM cannot be given {sorted(left)[0]}: take it out of the stage's lora settings")
-    indices = config.get("trainable_token_indices") or {}
-    ids = list(next(iter(indices.values()))) if isinstance(indices, dict) and indices else list(indices or ())
+    indices: Any = config.get("trainable_token_indices") or []  # ids, or a table's name -> ids
+    ids: list[int] = list(next(iter(indices.values())) if isinstance(indices, dict) else indices)
     return Adapter(config, tensors, ids, rows)
 
 

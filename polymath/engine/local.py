@@ -116,7 +116,11 @@ class _Batch:
         kept: list[Any] = [None] * len(scaled_BV)
         if self.truncates:
             scaled_BV = truncated(scaled_BV, self.top_p_B, self.top_k_B)
-            kept = [[row.isfinite().nonzero()[:, 0].tolist()] for row in scaled_BV]
+            cut_B = ((self.top_p_B < 1) | (self.top_k_B > 0)).tolist()
+            kept = [
+                [row.isfinite().nonzero()[:, 0].tolist()] if cut else None
+                for row, cut in zip(scaled_BV, cut_B, strict=True)
+            ]
         logprobs_BV = scaled_BV.log_softmax(-1)
         drawn_B = inverse_cdf(logprobs_BV.exp(), self.uniforms_BT[:, self.written])
         drawn_B = drawn_B.where(self.temperature_B > 0, logprobs_BV.argmax(-1))
@@ -167,5 +171,7 @@ def truncated(logits_BV: torch.Tensor, top_p_B: torch.Tensor, top_k_B: torch.Ten
     top_k_B = top_k_B.where(top_k_B > 0, logits_BV.shape[1])
     ordered_BV = ordered_BV.masked_fill(rank_V >= top_k_B[:, None], -torch.inf)
     before_BV = ordered_BV.softmax(-1).cumsum(-1) - ordered_BV.softmax(-1)
-    ordered_BV = ordered_BV.masked_fill(before_BV >= top_p_B[:, None], -torch.inf)
+    # sums of rounded numbers may reach 1 before the last token: a `top_p` of 1 cuts nothing
+    beyond_BV = (before_BV >= top_p_B[:, None]) & (top_p_B < 1)[:, None]
+    ordered_BV = ordered_BV.masked_fill(beyond_BV, -torch.inf)
     return torch.empty_like(logits_BV).scatter_(1, order_BV, ordered_BV)

@@ -1,7 +1,7 @@
 """The engine that a stage's settings ask for."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from peft import PeftModel
 
@@ -12,13 +12,24 @@ from polymath.engine.protocol import Engine
 
 
 def open_engine(
-    config: EngineConfig, policy: Any, source: Path, pad_token_id: int, *, seed: int, at_once: int, bf16: bool
+    config: EngineConfig,
+    policy: Any,
+    source: Path,
+    pad_token_id: int,
+    *,
+    seed: int,
+    at_once: int,
+    bf16: bool,
+    top_k: int = 0,
 ) -> Engine:
-    """An engine that samples from `policy`, which was loaded from `source`; `at_once` requests run side by side."""
+    """An engine that samples from `policy`, which was loaded from `source`.
+
+    `at_once` requests run side by side, and with `top_k` it tells of so many tokens in each place.
+    """
     if not config.use_vllm:
         engine: Engine = LocalEngine(policy, pad_token_id, seed=seed, batch_size=at_once, bf16=bf16)
         return engine
-    rank = policy.peft_config[policy.active_adapter].r if isinstance(policy, PeftModel) else None
+    rank = cast(Any, policy.active_peft_config).r if isinstance(policy, PeftModel) else None
     if config.vllm_mode == "server":
         from polymath.engine.server import ServerEngine
 
@@ -33,5 +44,6 @@ def open_engine(
         max_model_len=config.vllm_max_model_length,
         enable_sleep_mode=config.vllm_enable_sleep_mode,
         lora_rank=rank,
+        max_logprobs=max(ColocatedSettings.max_logprobs, top_k),
     )
     return ColocatedEngine(models.base_of(source), settings)

@@ -13,6 +13,8 @@ from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer, domain_scales
 from polymath.chat import V4Format
 from polymath.data import Row, prompt_dataset
+from polymath.engine.local import LocalEngine
+from polymath.engine.protocol import Sampling
 from polymath.run_dir import StageDir
 from polymath.tiny import build_tokenizer
 
@@ -77,7 +79,8 @@ def trainer_for(tmp_path: Path):
         weights = {"math": 1.0, "agent": 3.0}
         return MultiTeacherTrainer(
             form=V4Format(), domain_weights=weights, folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
-            train_dataset=prompt_dataset([row] * 2),
+            train_dataset=prompt_dataset([row] * 2), sampling=Sampling(0, (V - 1,)),
+            engine_for=lambda policy: LocalEngine(policy, 0, seed=0),
         )  # fmt: skip
 
     return make

@@ -14,12 +14,14 @@ from polymath.domains import Domain, training_tasks
 from polymath.domains.agent import AgentDomain
 from polymath.domains.arithmetic import MathDomain
 from polymath.domains.task import Task
+from polymath.engine.protocol import Request, Sample, Sampling
 from polymath.episodes import MAX_TURNS, Episode, play
 from polymath.stage import ModeConfig
 from polymath.tiny import build_tokenizer
 
 STATE = {"book": {"Ada": "12"}, "events": [], "files": {}}
 DESK = json.dumps({"kind": "desk", "tools": ["look_up", "calculate"], "state": STATE})
+SAMPLING = Sampling(max_tokens=0, stop_token_ids=())
 LOOK_UP = render_calls([Call("look_up", {"name": "Ada"})], V4)
 
 
@@ -33,20 +35,23 @@ def run(
 ) -> tuple[list[Episode], list[list[int]]]:
     """Play episodes whose model writes the given turns, as a sampler that stops at a budget would."""
     given = zip(thinks, budgets, strict=True)
-    episodes = [Episode([7 + index], think, budget, DESK) for index, (think, budget) in enumerate(given)]
+    episodes = [Episode(f"4/{i}", [7 + i], think, budget, DESK) for i, (think, budget) in enumerate(given)]
     asked: list[list[int]] = []
 
-    def sample(prompts: list[list[int]], limits: list[int]) -> tuple[list[list[int]], list[list[float]]]:
-        asked.append(limits)
-        ids = []
-        for prompt, limit in zip(prompts, limits, strict=True):
-            episode = next(episode for episode in episodes if episode.prompt_ids + episode.ids == prompt)
+    def sample(requests: list[Request]) -> list[Sample]:
+        asked.append([request.sampling.max_tokens for request in requests])
+        samples = []
+        for request in requests:
+            episode = episodes[int(request.key.split("/")[1])]
+            assert request.key == f"{episode.name}/{len(episode.turns)}"
+            assert request.prompt_ids == episode.prompt_ids + episode.ids and request.written == 0
             turns = written[episodes.index(episode)]
             text = turns[min(len(episode.turns), len(turns) - 1)]
-            ids.append(tokenizer.encode(text, add_special_tokens=False)[:limit])
-        return ids, [[-1.0] * len(own) for own in ids]
+            ids = tokenizer.encode(text, add_special_tokens=False)[: request.sampling.max_tokens]
+            samples.append(Sample(ids, [-1.0] * len(ids), [[token] for token in ids]))
+        return samples
 
-    assert play(episodes, sample, tokenizer, V4Format())
+    play(episodes, sample, SAMPLING, tokenizer, V4Format())
     return episodes, asked
 
 
@@ -60,6 +65,8 @@ def test_a_call_is_answered_and_the_thinking_goes_on(tokenizer) -> None:
     theirs = [token for token, own in zip(episode.ids, episode.mask, strict=True) if not own]
     assert tokenizer.decode(theirs) == answered
     assert [bool(logprob) for logprob in episode.logprobs] == [bool(own) for own in episode.mask]
+    assert [bool(kept) for kept in episode.kept] == [bool(own) for own in episode.mask]
+    assert [token for own in episode.turn_ids for token in own] == [kept[0] for kept in episode.kept if kept]
 
 
 def test_each_sample_has_its_mode_and_its_budget(tokenizer) -> None:
@@ -79,24 +86,19 @@ def test_each_sample_has_its_mode_and_its_budget(tokenizer) -> None:
     assert sum(cut.mask) == len(cut.ids) == 3
 
 
-def test_a_sampler_that_knows_no_limits_is_cut_off(tokenizer) -> None:
-    """As transformers samples: a batch runs to its longest budget."""
-    episodes = [Episode([7], "non_think", budget, DESK) for budget in (3, 50)]
-
-    def sample(prompts: list[list[int]], budgets: list[int]) -> tuple[list[list[int]], None]:
-        return [[9] * max(budgets) for _ in prompts], None
-
-    assert not play(episodes, sample, tokenizer, V4Format())
-    assert [len(episode.ids) for episode in episodes] == [3, 50]
-
-
 def test_an_episode_ends_where_the_context_is_full(tokenizer) -> None:
     turn = tokenizer.encode(f"{LOOK_UP}{EOS}", add_special_tokens=False)
     answered = tokenizer.encode(V4Format().results(["12"], "non_think"), add_special_tokens=False)
     for room, turns in ((len(turn) + 5, 1), (len(turn) + len(answered) + 5, 2), (1000, 2)):
-        episode = Episode([7], "non_think", 2 * len(turn), DESK)
-        play([episode], lambda p, b: ([turn[: b[0]]], None), tokenizer, V4Format(), room)
+        episode = Episode("1/0", [7], "non_think", 2 * len(turn), DESK)
+
+        def sample(requests: list[Request]) -> list[Sample]:
+            cut = turn[: requests[0].sampling.max_tokens]
+            return [Sample(cut, [-1.0] * len(cut))]
+
+        play([episode], sample, SAMPLING, tokenizer, V4Format(), room)
         assert len(episode.turns) == turns and 1 + len(episode.ids) <= room
+        assert len(episode.ids) == len(episode.logprobs) == len(episode.kept) == len(episode.mask)
 
 
 @pytest.mark.parametrize("value", ['"\\u003c/think>"', '"\\ud800"', '"\\uff5cDSML\\uff5c"'])

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from trl.trainer.grpo_config import GRPOConfig
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from polymath.chat import V4Format
 from polymath.chat.tokens import EOS
 from polymath.completion import Completion, read
-from polymath.data import prompt_dataset, training_rows
+from polymath.data import Row, prompt_dataset, training_rows
 from polymath.domains.arithmetic import MathDomain
+from polymath.engine.local import LocalEngine
 from polymath.models import TinyModel
-from polymath.run_dir import StageDir
 from polymath.sandbox_config import SandboxConfig
 from polymath.stage import ModeConfig
 from polymath.tiny import build, build_tokenizer
@@ -26,8 +26,8 @@ from rewards.code_tests import extract
 from rewards.length import L1Exact, L1Max, SoftOverlong, effort_k, l1_exact, l1_max, soft_overlong
 from rewards.score import score_batch
 from rewards.style import FormatReward, Language, Repetition, language_share, repeated_share
+from rl.refill import Reserve, has_signal
 from rl.rewards import Scorer
-from rl.train import SpecialistTrainer
 
 MODES = {
     "non_think": ModeConfig(think="non_think", max_completion_length=12),
@@ -41,27 +41,26 @@ def empty() -> Workbench:
     return open_bench(SandboxConfig())
 
 
-def test_advantages_are_centred_within_prompt_and_mode(tmp_path: Path, bench: Workbench) -> None:
-    rows = training_rows({"math": MathDomain()}, {"math": 1}, MODES, 6, 0, V4Format())
+def test_advantages_are_centred_within_prompt_and_mode(trainer_for: Any, bench: Workbench) -> None:
+    rows = training_rows({"math": MathDomain()}, {"math": 1}, MODES, 6, 0, V4Format(), modes_per_task=3)
     model, tokenizer = build(TinyModel(init="qwen3"), [row.prompt for row in rows], [], 0)
     scorer = Scorer((OwnVerifier(), LengthPenalty(weight=2.0, length_norm=20)), bench)
-    trainer = SpecialistTrainer(
-        form=V4Format(),
+    trainer = trainer_for(
+        model,
+        rows,
+        tokenizer=tokenizer,
         scorer=scorer,
-        folder=StageDir(tmp_path),
-        model=model,
-        args=GRPOConfig(
-            str(tmp_path), per_device_train_batch_size=24, num_generations=4, max_completion_length=24, use_cpu=True,
-            scale_rewards="none", reward_weights=scorer.weights(), report_to="none", bf16=False, max_steps=1,
-            remove_unused_columns=False,
-        ),
-        train_dataset=prompt_dataset(rows),
-        processing_class=tokenizer,
-    )  # fmt: skip
+        modes_per_task=3,
+        per_device_train_batch_size=24,
+        max_completion_length=24,
+    )
+    order = list(trainer._get_train_sampler())
+    assert order[::12] in ([0, 3], [3, 0]) and sorted(order) == sorted([*range(6)] * 4)  # the modes of a task together
     batch = [dict(row) for row in prompt_dataset(rows) for _ in range(4)]
     out = trainer._generate_and_score_completions(batch)
     samples: list[Completion] = [row["sample"] for row in batch]
     assert [sample.mode for sample in samples] == [row["mode"] for row in batch]
+    assert [sample.mode for sample in samples[::4]] == [*MODES] * 2 and samples[0].prompt != samples[12].prompt
     penalties = {"non_think": 0.0, "high": 0.5, "max": 0.1}
     expected = [
         (score.value if (score := verdict) else 0.0)
@@ -72,6 +71,140 @@ def test_advantages_are_centred_within_prompt_and_mode(tmp_path: Path, bench: Wo
     assert torch.allclose(out["advantages"], (groups - groups.mean(1, keepdim=True)).flatten(), atol=1e-6)
     assert groups.std() > 0 and all(len({(s.prompt, s.mode) for s in samples[i : i + 4]}) == 1 for i in range(0, 24, 4))
     assert all(0 < s.tokens <= s.budget for s in samples) and {s.reasoning_tokens for s in samples[:4]} == {0}
+
+
+def row(prompt: str, mode: str = "high", domain: str = "math", answer: str = "alive") -> Row:
+    """Completions of a row whose answer is `dead` are all worth the same."""
+    return Row(prompt, (), domain, mode, "high", 8, "math_answer", answer)
+
+
+def test_a_group_has_signal_where_its_rewards_differ() -> None:
+    nan = float("nan")
+    rewards = torch.tensor(
+        [[1.0, 1, 1], [0, 0, 1e-3], [0, 1e-9, 0], [nan, 1, 1], [nan, 0, 1], [nan, nan, nan], [-2, -2, -1]]
+    )
+    assert has_signal(rewards).tolist() == [False, True, False, False, True, False, True]
+
+
+def test_what_a_reserve_gives_depends_on_seed_step_and_round_alone() -> None:
+    rows = [
+        vars(row(f"{domain} {mode} {i}", mode, domain))
+        for domain in ("a", "b")
+        for mode in ("x", "y")
+        for i in range(20)
+    ]
+    wanted = [
+        vars(row("", mode, domain)) for domain, mode in (("a", "x"), ("b", "y"), ("a", "x"), ("a", "y"), ("a", "x"))
+    ]
+
+    def drawn(seed: int, step: int, attempt: int) -> list[str]:
+        found = Reserve(rows, 2, seed).replacements(wanted, step, attempt)
+        assert [(own["domain"], own["mode"]) for own in found] == [(own["domain"], own["mode"]) for own in wanted]
+        assert len({own["prompt"] for own in found}) == len(found)
+        return [own["prompt"] for own in found]
+
+    reserve = Reserve(rows, 2, 7)
+    history = [[own["prompt"] for own in reserve.replacements(wanted, step, 1)] for step in range(8)]
+    assert history == [drawn(7, step, 1) for step in range(8)]  # whatever was drawn before
+    assert len({tuple(own) for own in history}) == 8
+    assert drawn(7, 3, 1) != drawn(7, 3, 2) and drawn(7, 3, 1) != drawn(8, 3, 1)
+    assert reserve.replacements([vars(row("own", "z", "c"))], 1, 1)[0]["prompt"] == "own"  # where there is no other
+    assert Reserve([], 3, 0).rounds == 0
+
+
+def refilled(trainer_for: Any, words: Any, reserve: list[Row], rounds: int) -> tuple[Any, dict[str, Any]]:
+    """A batch of two groups with signal and two without, one of these in another mode."""
+    rows = [row("Ada"), row("look up", answer="dead"), row("write it"), row("the entry", "max", answer="dead")]
+    asked: list[str] = []
+
+    class Noting(LocalEngine):
+        def generate(self, requests: Any, watch: Any = None) -> list[Any]:
+            asked.extend(request.key for request in requests)
+            return super().generate(requests, watch)
+
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"vocab_size": len(words), "max_position_embeddings": 64, "num_hidden_layers": 1}
+    settings |= {"hidden_size": 32, "intermediate_size": 48, "head_dim": 16, "num_attention_heads": 2}
+    model = Qwen3ForCausalLM(Qwen3Config(**settings, num_key_value_heads=2))
+    trainer = trainer_for(
+        model, rows, reserve=Reserve([vars(own) for own in reserve], rounds, 0), per_device_train_batch_size=16,
+        engine_for=lambda policy: Noting(policy, 0, seed=0),
+    )  # fmt: skip
+    batch = [dict(vars(own)) for own in rows for _ in range(4)]
+    out = trainer._generate_and_score_completions(batch)
+    metrics = {name: own[-1] for name, own in trainer._metrics["train"].items()}
+    return trainer, {"out": out, "metrics": metrics, "asked": asked}
+
+
+def trained(trainer: Any) -> list[tuple[str, str, str]]:
+    """What stands in the batch: prompt, mode and answer of each group."""
+    rows = trainer._rows
+    groups = [
+        {(own["prompt"], own["mode"], own["answer"]) for own in rows[start : start + 4]}
+        for start in range(0, len(rows), 4)
+    ]
+    assert all(len(group) == 1 for group in groups)
+    return [next(iter(group)) for group in groups]
+
+
+def test_groups_without_signal_give_their_place(trainer_for: Any, words: Any) -> None:
+    reserve = [row("down"), row("and"), row("of Ada", "max"), row("it of", "max")]
+    trainer, seen = refilled(trainer_for, words, reserve, 2)
+    groups = trained(trainer)
+    assert [groups[0], groups[2]] == [("Ada", "high", "alive"), ("write it", "high", "alive")]
+    assert [group[1:] for group in groups] == [("high", "alive")] * 3 + [("max", "alive")]
+    assert groups[1][0] in ("down", "and") and groups[3][0] in ("of Ada", "it of")
+    metrics, out = seen["metrics"], seen["out"]
+    assert metrics["reward/zero_std_share"] == 0.5 and metrics["reward/refilled_groups"] == 2
+    assert metrics["frac_reward_zero_std"] == 0  # of what is trained on
+    assert seen["asked"] == [f"1/{place}/0" for place in range(24)]  # one round was enough
+    rewards = torch.tensor([letters(own["sample"]) for own in trainer._rows]).view(4, 4)
+    assert torch.allclose(out["advantages"].view(4, 4), rewards - rewards.mean(1, keepdim=True), atol=1e-6)
+    assert (out["advantages"].view(4, 4).abs().amax(1) > 0).all()
+    for own, ids, mask in zip(
+        trainer._rows, out["completion_ids"].tolist(), out["completion_mask"].tolist(), strict=True
+    ):
+        assert sum(mask) == own["sample"].tokens and len(ids) == len(mask)
+    prompts = [words.encode(own["prompt"], add_special_tokens=False) for own in trainer._rows]
+    found = [
+        [token for token, real in zip(ids, mask, strict=True) if real]
+        for ids, mask in zip(out["prompt_ids"].tolist(), out["prompt_mask"].tolist(), strict=True)
+    ]
+    assert found == prompts
+    stayed = trainer._rows[:4] + trainer._rows[8:12]
+    first = sum(letters(own["sample"]) for own in stayed) + 8 * 1.0
+    assert metrics["reward/total"] == pytest.approx(first / 16, abs=1e-6)  # of what was sampled first
+
+
+def letters(sample: Completion) -> float:
+    text = sample.reasoning + sample.content
+    return sum(letter.isalpha() for letter in text) / max(1, len(text))
+
+
+@pytest.mark.parametrize("mode", ["high", "max"])
+def test_refilling_ends_with_its_rounds(trainer_for: Any, words: Any, mode: str) -> None:
+    """Where one of two modes has rows with signal, its group finds a place taker and the other one does not."""
+    other = {"high": "max", "max": "high"}[mode]
+    reserve = [row("down", other, answer="dead"), row("and", other, answer="dead"), row("it of", mode)]
+    trainer, seen = refilled(trainer_for, words, reserve, 3)
+    groups = trained(trainer)
+    assert [group[1] for group in groups] == ["high", "high", "high", "max"]
+    left, taken = (1, 3) if mode == "max" else (3, 1)
+    assert groups[taken] == ("it of", mode, "alive") and groups[left][2] == "dead"
+    assert seen["metrics"]["reward/refilled_groups"] == 1 and seen["metrics"]["reward/zero_std_share"] == 0.5
+    assert seen["metrics"]["frac_reward_zero_std"] == 0.25
+    rounds = ((0, 16), (16, 8), (32, 4), (48, 4))  # place in the log, and how many are sampled
+    assert seen["asked"] == [f"1/{start + place}/0" for start, count in rounds for place in range(count)]
+
+
+@pytest.mark.parametrize(("reserve", "rounds"), [([], 2), ([row("down")], 0)])
+def test_nothing_is_refilled_where_nothing_may_be(
+    trainer_for: Any, words: Any, reserve: list[Row], rounds: int
+) -> None:
+    trainer, seen = refilled(trainer_for, words, reserve, rounds)
+    assert [group[0] for group in trained(trainer)] == ["Ada", "look up", "write it", "the entry"]
+    assert seen["metrics"]["reward/refilled_groups"] == 0 and len(seen["asked"]) == 16
+    assert seen["metrics"]["reward/zero_std_share"] == seen["metrics"]["frac_reward_zero_std"] == 0.5
 
 
 def test_reasoning_is_counted_as_it_was_sampled() -> None:

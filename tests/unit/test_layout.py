@@ -62,5 +62,14 @@ for trainer in (D, G):
     assert inspect.getsource(trainer._generate).split("return ")[-1].startswith("prompt_ids, completion_ids, tool_mask")
     assert names(trainer._get_train_sampler) == ["dataset"]
 assert names(G._calculate_rewards) == ["inputs", "prompts", "completions", "completion_ids_list"]
+assert names(G._compute_loss) == ["model", "inputs"]
+known = ["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy", "compute_aux_loss"]
+assert names(G._get_per_token_logps_and_entropies)[:7] == known
+expected = ["per_token_logps", "sampling_per_token_logps", "mask", "off_policy_threshold"]  # advantages come first
+assert names(G.get_off_policy_mask) == expected
+assert 'inputs["importance_sampling_ratio"]' in inspect.getsource(G._compute_loss)
+assert 'output["sampling_per_token_logps"]' in inspect.getsource(G._generate_and_score_completions)
+from trl.trainer.utils import RepeatSampler as R
+assert names(R.__init__) == ["data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed"]
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

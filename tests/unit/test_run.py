@@ -1,12 +1,20 @@
 """Folders, fingerprints and checkpoints: what a crash may leave behind, and what a change makes stale."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
+import pytest
+from trl.trainer.utils import RepeatSampler
+
+from polymath.chat import V4Format
+from polymath.data import training_rows
+from polymath.domains.arithmetic import MathDomain
 from polymath.pipeline import plan
 from polymath.recipe import load_recipe
 from polymath.rollouts import EpochSampler
 from polymath.run_dir import RunDir, StageDir, append_line, keep_lines, read_lines, whole_folder, write_json
+from polymath.stage import ModeConfig
 from polymath.training import COMPLETE, last_checkpoint, metric_names
 
 MINIATURE = Path(__file__).resolve().parents[2] / "recipes/miniature.yaml"
@@ -105,9 +113,53 @@ def test_the_order_of_an_epoch_needs_no_history() -> None:
     assert sorted(orders[1]) == sorted([*range(20), *range(20)])
 
 
+@pytest.mark.parametrize("block", [1, 3])
+def test_the_rows_of_a_task_stay_together(block: int) -> None:
+    stock = RepeatSampler(range(12), mini_repeat_count=2, batch_size=6, repeat_count=2, seed=7)
+    sampler = EpochSampler.like(stock, block)
+    orders = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+        again = EpochSampler.like(stock, block)
+        again.set_epoch(epoch)
+        assert list(again) == orders[-1] and len(orders[-1]) == len(list(stock)) == 48
+    assert len({tuple(order) for order in orders}) == 4
+    for order in orders:
+        batches = [order[start : start + 12] for start in range(0, 48, 12)]
+        assert batches[0] == batches[1] and batches[2] == batches[3]  # each is trained on twice
+        seen = [index for batch in batches[::2] for index in batch]
+        assert seen[::2] == seen[1::2] and sorted(seen[::2]) == list(range(12))  # a group is one row, repeated
+        tasks = [seen[::2][place : place + block] for place in range(0, 12, block)]
+        assert all(own == list(range(own[0], own[0] + block)) and own[0] % block == 0 for own in tasks)
+    in_order = RepeatSampler(range(12), mini_repeat_count=2, batch_size=6, repeat_count=2, shuffle=False)
+    assert list(EpochSampler.like(in_order, block)) == list(in_order)
+
+
+def test_each_task_is_drawn_in_every_mode() -> None:
+    modes = {name: ModeConfig(think="high") for name in ("low", "high", "max")}
+    domains = {"math": MathDomain(), "more": MathDomain(min_operand=200, max_operand=900)}
+    rows = training_rows(domains, {"math": 2, "more": 1}, modes, 36, 0, V4Format(), modes_per_task=3)
+    assert len(rows) == 36 and Counter(row.domain for row in rows) == {"math": 24, "more": 12}
+    tasks = [rows[start : start + 3] for start in range(0, 36, 3)]
+    assert all({row.mode for row in task} == set(modes) for task in tasks)
+    assert all(len({(row.domain, row.prompt, row.answer) for row in task}) == 1 for task in tasks)
+    assert len({task[0].prompt for task in tasks}) == 12
+    one_each = training_rows(domains, {"math": 2, "more": 1}, modes, 36, 0, V4Format())
+    assert len({row.prompt for row in one_each}) == 36 and Counter(row.mode for row in one_each) == dict.fromkeys(
+        modes, 12
+    )
+
+
 def test_metrics_have_our_names() -> None:
-    logs = {"loss": 1.0, "rewards/verifier/mean": 0.5, "kl/math": 0.1, "completions/clipped_ratio": 3, "note": "text"}
-    assert metric_names(logs) == {"train/loss": 1.0, "reward/verifier": 0.5, "kl/math": 0.1, "length/clipped_ratio": 3}
+    logs = {
+        "loss": 1.0, "rewards/verifier/mean": 0.5, "reward": 0.25, "reward/total": 0.125, "kl/math": 0.1, "entropy": 2.0,
+        "length/clipped_ratio/high": 0.5, "sync/logprob_gap": 1e-6, "note": "text", "num_tokens": 7,
+    }  # fmt: skip
+    assert metric_names(logs) == {
+        "train/loss": 1.0, "reward/trained/verifier": 0.5, "reward/trained/total": 0.25, "reward/total": 0.125,
+        "kl/math": 0.1, "policy/entropy": 2.0, "length/clipped_ratio/high": 0.5, "sync/logprob_gap": 1e-6,
+    }  # fmt: skip
 
 
 def test_state_is_merged(tmp_path: Path) -> None:

