@@ -1,4 +1,4 @@
-"""Sums of two numbers, with column-wise addition as the reasoning."""
+"""Sums of two numbers, with column-wise addition as the reasoning, written out or in short."""
 
 import random
 from typing import ClassVar, Literal
@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from polymath.domains.task import Task, question, reply
 from polymath.strict import StrictModel
+
+Style = Literal["columns", "sums"]
 
 
 class MathDomain(StrictModel):
@@ -17,6 +19,11 @@ class MathDomain(StrictModel):
     kind: Literal["math"] = "math"
     min_operand: int = Field(default=10, ge=0, description="Smallest number that is added.")
     max_operand: int = Field(default=99, ge=9, description="Largest number that is added.")
+    styles: tuple[Style, ...] = Field(
+        default=("columns",),
+        min_length=1,
+        description="How demonstrations reason, drawn for each: `columns` is `7+8=15 4+3+1=8`, `sums` is `15 8`.",
+    )
 
     @model_validator(mode="after")
     def _some_number_lies_between(self) -> "MathDomain":
@@ -27,19 +34,20 @@ class MathDomain(StrictModel):
     def draw(self, rng: random.Random) -> Task:
         """One sum; `3 + 4` and `4 + 3` share a key."""
         a, b = (rng.randint(self.min_operand, self.max_operand) for _ in range(2))
+        style = self.styles[rng.randrange(len(self.styles))] if len(self.styles) > 1 else self.styles[0]
         return Task(
             key="math {} {}".format(*sorted((a, b))),
             messages=question(f"{a} + {b}"),
-            demonstration=(reply(str(a + b), add_by_column(a, b)),),
+            demonstration=(reply(str(a + b), add_by_column(a, b, style)),),
             answer=str(a + b),
         )
 
 
-def add_by_column(a: int, b: int) -> str:
-    """The columns from right to left, each with its carry: `7+8=15 4+3+1=8` for 47 + 38."""
+def add_by_column(a: int, b: int, style: Style = "columns") -> str:
+    """The columns from right to left, each with its carry: `7+8=15 4+3+1=8` for 47 + 38, or their sums alone."""
     steps, carry = [], 0
     while a or b or not steps:
         digits = [a % 10, b % 10] + ([carry] if carry else [])
-        steps.append(f"{'+'.join(map(str, digits))}={sum(digits)}")
+        steps.append(f"{'+'.join(map(str, digits))}={sum(digits)}" if style == "columns" else str(sum(digits)))
         a, b, carry = a // 10, b // 10, sum(digits) // 10
     return " ".join(steps)

@@ -13,7 +13,7 @@ import torch
 
 FACTOR = 5.0
 NOISE = {torch.float32: 2e-3, torch.bfloat16: 5e-2}  # gaps that rounding alone explains, whatever the first one was
-IMPOSSIBLE = 0.5  # a first gap so large is no rounding
+IMPOSSIBLE = {torch.float32: 2e-2, torch.bfloat16: 0.3}  # a first gap so large is no rounding
 PROBES, PROBE_TOKENS = 4, 32  # samples that are compared, and the most tokens of each
 
 
@@ -30,7 +30,7 @@ class Bound:
     @classmethod
     def calibrated(cls, first_gap: float, dtype: torch.dtype) -> "Bound":
         """From the first gap of a stage."""
-        if first_gap > IMPOSSIBLE:
+        if not first_gap <= IMPOSSIBLE[dtype]:
             raise DeliveryError(
                 f"sync/logprob_gap is {first_gap:.3g} nats at the first delivery: engine and learner hold different "
                 "weights, or the engine does not know the model (look for another attention, scaling or template)"

@@ -39,7 +39,7 @@ from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, W
 from polymath.engine.remote import COMPLETIONS, LOAD, RELOAD, RESET, UNLOAD, Server, messages, said_by
 
 HEALTH_SECONDS = 240.0  # for a server that is starting, as in TRL
-STALL_SECONDS = 600.0  # without a token of any request: nothing will come
+QUIET_SECONDS = 30.0  # without a token of any request: one that shuts down ends no connection, and has to be asked
 CONNECTIONS = 512  # the other requests wait here: a process may often open 1024 files
 CHUNK_TOKENS = 16  # of a message: one for each token would cost the server more than the token
 NEVER = -9999.0  # how the server writes the logarithm of 0
@@ -170,8 +170,9 @@ class ServerEngine:
                 task.result()
             if (total := sum(len(own.sample.ids) for own in streams)) > drawn:
                 drawn, last = total, time.monotonic()
-            elif time.monotonic() - last > STALL_SECONDS:
-                raise self.server.error(COMPLETIONS, f"not a token in {STALL_SECONDS:.0f} s")
+            elif time.monotonic() - last > QUIET_SECONDS:
+                self.server.call("GET", "/health")
+                last = time.monotonic()
 
     async def _follow(self, client: httpx.AsyncClient, stream: _Stream) -> None:
         """One request to its end."""

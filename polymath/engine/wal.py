@@ -7,7 +7,7 @@ with every crash; here every token that was drawn stays drawn (V4 report, sectio
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,7 +17,10 @@ from polymath.run_dir import read_lines
 
 
 class TokenLog:
-    """The log of a stage's rollouts since its last checkpoint: one file, read when it is opened."""
+    """The log of a stage's rollouts since its last checkpoint: one file, read when it is opened.
+
+    `samples` and `complete` are what it held then; what is appended goes to the disk alone, for it may be large.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,23 +28,17 @@ class TokenLog:
         self.complete: set[str] = set()
         self._file: TextIO | None = None
         for line in read_lines(path):
-            self._apply(line)
+            new = Sample(line["ids"], line["logprobs"], line.get("kept"))
+            self.samples.setdefault(line["key"], Sample()).extend(new)
+            if line["done"]:
+                self.complete.add(line["key"])
         self.forget(lambda key: False)  # cuts off a line that a crash left unfinished
-
-    def _apply(self, line: Mapping[str, Any]) -> None:
-        new = Sample(line["ids"], line["logprobs"], line.get("kept"))
-        self.samples.setdefault(line["key"], Sample()).extend(new)
-        if line["done"]:
-            self.complete.add(line["key"])
 
     def append(self, told: Sequence[tuple[str, Sample, bool]]) -> None:
         """What these requests have more, and whether they are complete; on the disk when this returns."""
-        lines = [_line(key, sample, done) for key, sample, done in told]
-        for line in lines:
-            self._apply(line)
         if self._file is None:
             self._file = self.path.open("a", encoding="utf-8")
-        _write(self._file, lines)
+        _write(self._file, (_line(key, sample, done) for key, sample, done in told))
 
     def forget(self, is_over: Callable[[str], bool]) -> None:
         """Drop the requests whose key `is_over`: a checkpoint holds what was learned from them."""
@@ -50,7 +47,7 @@ class TokenLog:
         self.complete &= self.samples.keys()
         beside = self.path.with_name(f".{self.path.name}.part")
         with beside.open("w", encoding="utf-8") as file:
-            _write(file, [_line(key, sample, key in self.complete) for key, sample in self.samples.items()])
+            _write(file, (line for line in read_lines(self.path) if not is_over(line["key"])))
         beside.replace(self.path)
 
     def close(self) -> None:
@@ -65,8 +62,8 @@ def _line(key: str, sample: Sample, done: bool) -> dict[str, Any]:
     return {"key": key, "ids": sample.ids, "logprobs": sample.logprobs, **kept, "done": done}
 
 
-def _write(file: TextIO, lines: Sequence[Mapping[str, Any]]) -> None:
-    file.write("".join(json.dumps(line) + "\n" for line in lines))
+def _write(file: TextIO, lines: Iterable[dict[str, Any]]) -> None:
+    file.writelines(json.dumps(line) + "\n" for line in lines)
     file.flush()
     os.fsync(file.fileno())
 

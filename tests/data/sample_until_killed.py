@@ -37,6 +37,7 @@ def requests():
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     log, out = map(Path, sys.argv[1:])
     samples = LoggedEngine(engine(seconds=STEP_SECONDS), TokenLog(log)).generate(requests())
     out.write_text(json.dumps([vars(sample) for sample in samples]))

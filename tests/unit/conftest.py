@@ -1,10 +1,11 @@
 """A GRPO trainer as `rl.train` makes it, around a model of a test's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 from trl.trainer.grpo_config import GRPOConfig
 
 from polymath.chat import V4Format
@@ -33,6 +34,15 @@ class Letters(RewardConfig):
         texts = [own.reasoning + own.content for own in completions]
         shares = [sum(letter.isalpha() for letter in text) / max(1, len(text)) for text in texts]
         return [Score(1.0 if own.answer == "dead" else share) for own, share in zip(completions, shares, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For models so small that threads wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from polymath.engine.local import LocalEngine, inverse_cdf, truncated
 from polymath.engine.protocol import Request, Sample, Sampling
 from polymath.episodes import Episode, play
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 V, PAD = 30, 0
 STOPS = (3, 7)
 

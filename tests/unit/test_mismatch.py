@@ -15,8 +15,11 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from polymath.data import Row
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Request, Sample, Watch
+from polymath.engine.wal import TokenLog
 from rl.config import GrpoConfig, Mode
 from rl.mismatch import importance_ratio, kept_logprobs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MODES: tuple[Mode, ...] = ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
 
@@ -291,4 +294,4 @@ def test_the_engine_is_asked_for_what_the_stage_samples_with(trainer_for: Any, w
     assert {(own.sampling.temperature, own.sampling.top_k, own.sampling.top_p) for own in asked} == {(0.8, 7, 0.9)}
     assert [own.sampling.max_tokens for own in asked] == [12] * 4 + [16] * 4
     assert [own.key for own in asked] == [f"1/{place}/0" for place in range(8)]
-    assert cast(Any, trainer).engine.log.complete == {own.key for own in asked}
+    assert TokenLog(cast(Any, trainer).engine.log.path).complete == {own.key for own in asked}

@@ -10,6 +10,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.packed import NAME, Packed, use_packed_attention
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 V = 50
 SIZES: dict[str, Any] = {
     "vocab_size": V, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,

