@@ -12,7 +12,7 @@ from polymath import models
 from polymath.chat import Format, format_for
 from polymath.completion import read
 from polymath.data import Row, held_out_rows
-from polymath.engine.opening import open_engine
+from polymath.engine.opening import OneAfterAnother
 from polymath.engine.protocol import Engine, Sampling
 from polymath.episodes import Episode, play
 from polymath.eval_config import EvalConfig
@@ -27,13 +27,14 @@ def run(job: StageJob, report: Report) -> None:
     config = cast(EvalConfig, job.config)
     folder = StageDir(job.folder)
     total = len(config.models)
+    engines = OneAfterAnother(config=config, seed=job.seed, at_once=config.batch_size, bf16=config.bf16)
     for index, name in enumerate(config.models):
         path = folder.scores / f"{name}.json"
         if not path.exists():
             keep_lines(
                 folder.sandbox, lambda line, done=config.models[:index]: line["episode"].partition("/")[0] in done
             )
-            scores, samples = _score_model(job, config, name)
+            scores, samples = _score_model(job, config, name, engines)
             write_text(
                 folder.scores / f"{name}.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
             )
@@ -42,20 +43,19 @@ def run(job: StageJob, report: Report) -> None:
             append_line(folder.metrics, {"step": index + 1} | accuracies)
         mean = sum(score["accuracy"] for score in read_json(path)) / len(read_json(path))
         report(index + 1, total, {f"accuracy/{name}": mean})
+    engines.close()
     folder.update_state(peak_memory_bytes=peak_memory())
 
 
-def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _score_model(
+    job: StageJob, config: EvalConfig, name: str, engines: OneAfterAnother
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     source = job.models[name]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = models.load_tokenizer(source)
-    assert isinstance(tokenizer.pad_token_id, int)
     model = models.load_model(source, "float32").to(device).eval()
     form = format_for(job.chat, tokenizer)
-    engine = open_engine(
-        config, model, source, tokenizer.pad_token_id, seed=job.seed, at_once=config.batch_size, bf16=config.bf16
-    )
-    engine.deliver(model)
+    engine = engines.engine(model, source)
     scores, samples = [], []
     for domain in config.domains:
         rows = [
@@ -75,7 +75,6 @@ def _score_model(job: StageJob, config: EvalConfig, name: str) -> tuple[list[dic
             | {"reward": value, "keeps_format": kept}
             for row, episode, (value, kept) in zip(rows, episodes, checks, strict=True)
         ]
-    engine.close()
     return scores, samples
 
 

@@ -141,8 +141,8 @@ def rollout_config(job: StageJob) -> RolloutConfig:
 def rollout_settings(job: StageJob, materials: Materials) -> dict[str, Any]:
     """What `RolloutMixin` takes."""
     config, tokenizer = rollout_config(job), materials.tokenizer
-    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    assert isinstance(eos, int) and isinstance(pad, int)
+    eos = tokenizer.eos_token_id
+    assert isinstance(eos, int)
     return {
         "form": materials.form,
         "folder": StageDir(job.folder),
@@ -150,7 +150,6 @@ def rollout_settings(job: StageJob, materials: Materials) -> dict[str, Any]:
             config,
             policy,
             job.models[config.from_],
-            pad,
             seed=job.seed,
             at_once=config.completions_per_step(),
             bf16=config.bf16,

@@ -183,7 +183,7 @@ def ours(
     trainer = SpecialistTrainer(
         form=V4Format(), folder=stage, sampling=Sampling(max_tokens=0, stop_token_ids=()), scorer=scorer,
         engine_for=lambda policy: open_engine(
-            config, policy, folder, 0, seed=0, at_once=completions, bf16=True
+            config, policy, folder, seed=0, at_once=completions, bf16=True
         ),
         reserve=Reserve((), 0, 0), model=model, args=GRPOConfig(**args), processing_class=tokenizer, peft_config=lora,
         train_dataset=rows(folder, completions // 8 * STEPS, tokens), callbacks=[clock], **extra,

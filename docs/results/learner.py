@@ -48,7 +48,7 @@ def main() -> None:
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = SpecialistTrainer(
         form=V4Format(), folder=StageDir(Path(tempfile.mkdtemp())), sampling=Sampling(0, ()),
-        engine_for=lambda policy: LocalEngine(policy, 0, seed=0), reserve=Reserve((), 0, 0),
+        engine_for=lambda policy: LocalEngine(policy, seed=0), reserve=Reserve((), 0, 0),
         scorer=Scorer((PythonReward(name="grpo_step:text_length"),), open_bench(SandboxConfig())), model=model,
         args=GRPOConfig(
             tempfile.mkdtemp(), bf16=True, use_cpu=not on_gpu, report_to="none", gradient_checkpointing=True,

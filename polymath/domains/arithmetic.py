@@ -34,7 +34,7 @@ class MathDomain(StrictModel):
     def draw(self, rng: random.Random) -> Task:
         """One sum; `3 + 4` and `4 + 3` share a key."""
         a, b = (rng.randint(self.min_operand, self.max_operand) for _ in range(2))
-        style = self.styles[rng.randrange(len(self.styles))] if len(self.styles) > 1 else self.styles[0]
+        style = rng.choice(self.styles) if len(self.styles) > 1 else next(iter(self.styles))
         return Task(
             key="math {} {}".format(*sorted((a, b))),
             messages=question(f"{a} + {b}"),

@@ -26,8 +26,8 @@ class LocalEngine:
 
     shares_weights = True
 
-    def __init__(self, policy: Any, pad_token_id: int, *, seed: int, batch_size: int = 512, bf16: bool = False) -> None:
-        self.pad_token_id, self.seed, self.batch_size, self.bf16 = pad_token_id, seed, batch_size, bf16
+    def __init__(self, policy: Any, *, seed: int, batch_size: int = 512, bf16: bool = False) -> None:
+        self.seed, self.batch_size, self.bf16 = seed, batch_size, bf16
         self.deliver(policy)
 
     def deliver(self, policy: Any) -> None:
@@ -61,7 +61,7 @@ class LocalEngine:
 
     def _fill(self, places: list[int], requests: Sequence[Request], samples: list[Sample], watch: Watch | None) -> None:
         """Write the samples of some requests, a token of each at a time."""
-        batch = _Batch(self.policy, [requests[place] for place in places], self.pad_token_id, self.seed)
+        batch = _Batch(self.policy, [requests[place] for place in places], self.seed)
         rows, open_places, untold, told = list(places), set(places), set(places), time.monotonic()
         while open_places:
             for place, drawn in zip(rows, batch.step(), strict=True):
@@ -85,13 +85,13 @@ def _is_complete(sample: Sample, request: Request) -> bool:
 class _Batch:
     """The tensors of requests that are sampled together: B rows, of T tokens so far."""
 
-    def __init__(self, policy: Any, requests: Sequence[Request], pad_token_id: int, seed: int) -> None:
+    def __init__(self, policy: Any, requests: Sequence[Request], seed: int) -> None:
         self.policy = policy
         device = policy.device
         width = max(len(request.prompt_ids) for request in requests)
         pads = [width - len(request.prompt_ids) for request in requests]
         self.ids = torch.tensor(
-            [[pad_token_id] * pad + r.prompt_ids for pad, r in zip(pads, requests, strict=True)], device=device
+            [[0] * pad + r.prompt_ids for pad, r in zip(pads, requests, strict=True)], device=device
         )
         self.mask_BT = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
         self.positions = (self.mask_BT.cumsum(1) - 1).clamp(min=0)

@@ -1,5 +1,6 @@
 """The engine that a stage's settings ask for."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,6 @@ def open_engine(
     config: EngineConfig,
     policy: Any,
     source: Path,
-    pad_token_id: int,
     *,
     seed: int,
     at_once: int,
@@ -27,7 +27,7 @@ def open_engine(
     `at_once` requests run side by side, and with `top_k` it tells of so many tokens in each place.
     """
     if not config.use_vllm:
-        engine: Engine = LocalEngine(policy, pad_token_id, seed=seed, batch_size=at_once, bf16=bf16)
+        engine: Engine = LocalEngine(policy, seed=seed, batch_size=at_once, bf16=bf16)
         return engine
     rank = cast(Any, policy.active_peft_config).r if isinstance(policy, PeftModel) else None
     if config.vllm_mode == "server":
@@ -47,3 +47,34 @@ def open_engine(
         max_logprobs=max(ColocatedSettings.max_logprobs, top_k),
     )
     return ColocatedEngine(models.base_of(source), settings)
+
+
+class OneAfterAnother:
+    """The engine of models that are looked at in turn: vLLM starts slowly, and is kept where it has room for the next."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings  # of `open_engine`
+        self._engine: Engine | None = None
+        self._holds: tuple[Any, ...] = ()
+
+    def engine(self, policy: Any, source: Path) -> Engine:
+        """An engine that samples from `policy`, which was loaded from `source`."""
+        holds = _room(policy, source)
+        if self._engine is None or holds != self._holds:
+            self.close()
+            self._engine, self._holds = open_engine(policy=policy, source=source, **self.settings), holds
+        self._engine.deliver(policy)
+        return self._engine
+
+    def close(self) -> None:
+        """Let go of the last one."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+
+def _room(policy: Any, source: Path) -> tuple[Any, ...]:
+    """What an engine was started for: adapters of one rank on one base, or whole weights of one architecture."""
+    if isinstance(policy, PeftModel):
+        return models.base_of(source), cast(Any, policy.active_peft_config).r
+    return type(policy), json.dumps(policy.config.to_diff_dict(), sort_keys=True, default=str)

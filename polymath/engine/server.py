@@ -171,7 +171,7 @@ class ServerEngine:
             if (total := sum(len(own.sample.ids) for own in streams)) > drawn:
                 drawn, last = total, time.monotonic()
             elif time.monotonic() - last > QUIET_SECONDS:
-                self.server.call("GET", "/health")
+                self.server.call("GET", "/health", seconds=2 * QUIET_SECONDS)
                 last = time.monotonic()
 
     async def _follow(self, client: httpx.AsyncClient, stream: _Stream) -> None:

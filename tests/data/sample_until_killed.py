@@ -25,7 +25,7 @@ def engine(seed=0, seconds=0.0):
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.1}
     model = Qwen3ForCausalLM(Qwen3Config(vocab_size=10, max_position_embeddings=128, **sizes, **heads)).double()
     model.register_forward_pre_hook(lambda *_: time.sleep(seconds))
-    return LocalEngine(model, 0, seed=seed, batch_size=BATCH)
+    return LocalEngine(model, seed=seed, batch_size=BATCH)
 
 
 def requests():

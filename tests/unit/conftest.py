@@ -82,7 +82,7 @@ def trainer_for(tmp_path: Path, words: Any) -> Callable[..., SpecialistTrainer]:
         return SpecialistTrainer(
             form=V4Format(),
             folder=StageDir(tmp_path),
-            engine_for=engine_for or (lambda policy: LocalEngine(policy, tokenizer.pad_token_id, seed=0)),
+            engine_for=engine_for or (lambda policy: LocalEngine(policy, seed=0)),
             sampling=Sampling(0, (tokenizer.eos_token_id,), settings.get("temperature", 1.0), top_p, top_k),
             modes_per_task=modes_per_task,
             scorer=scorer,

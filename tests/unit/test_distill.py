@@ -80,7 +80,7 @@ def trainer_for(tmp_path: Path):
         return MultiTeacherTrainer(
             form=V4Format(), domain_weights=weights, folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
             train_dataset=prompt_dataset([row] * 2), sampling=Sampling(0, (V - 1,)),
-            engine_for=lambda policy: LocalEngine(policy, 0, seed=0),
+            engine_for=lambda policy: LocalEngine(policy, seed=0),
         )  # fmt: skip
 
     return make

@@ -61,13 +61,13 @@ def same(left: list[Sample], right: list[Sample]) -> None:
 @pytest.mark.parametrize("truncation", [{}, {"top_k": 5, "top_p": 0.8}])
 def test_a_sample_is_its_requests_own(model: Any, truncation: dict[str, Any]) -> None:
     requests = mixed(**truncation)
-    samples = LocalEngine(model, PAD, seed=4).generate(requests)
+    samples = LocalEngine(model, seed=4).generate(requests)
     assert len({len(sample.ids) for sample in samples}) > 8  # rows leave the batch at different times
     for batch_size in (1, 4, 7):
-        same(LocalEngine(model, PAD, seed=4, batch_size=batch_size).generate(requests), samples)
-    same(LocalEngine(model, PAD, seed=4).generate(requests[::-1])[::-1], samples)
-    other_seed = LocalEngine(model, PAD, seed=5).generate(requests)
-    other_keys = LocalEngine(model, PAD, seed=4).generate([replace(own, key=f"2{own.key}") for own in requests])
+        same(LocalEngine(model, seed=4, batch_size=batch_size).generate(requests), samples)
+    same(LocalEngine(model, seed=4).generate(requests[::-1])[::-1], samples)
+    other_seed = LocalEngine(model, seed=5).generate(requests)
+    other_keys = LocalEngine(model, seed=4).generate([replace(own, key=f"2{own.key}") for own in requests])
     for others in (other_seed, other_keys):
         assert sum(own.ids == other.ids for own, other in zip(samples, others, strict=True)) < len(samples) / 2
 
@@ -75,7 +75,7 @@ def test_a_sample_is_its_requests_own(model: Any, truncation: dict[str, Any]) ->
 @pytest.mark.parametrize("truncation", [{}, {"top_k": 5}])
 def test_a_request_goes_on_where_it_was_cut(model: Any, truncation: dict[str, Any]) -> None:
     requests = mixed(**truncation)
-    engine = LocalEngine(model, PAD, seed=4)
+    engine = LocalEngine(model, seed=4)
     whole = engine.generate(requests)
     cuts = [len(sample.ids) * (index % 4) // 4 for index, sample in enumerate(whole)]
     rest = [
@@ -96,7 +96,7 @@ def test_each_request_ends_within_its_own_limits(model: Any) -> None:
         replace(own, sampling=replace(own.sampling, stop_token_ids=(index % 5,))) for index, own in enumerate(mixed())
     ]
     endings = set()
-    for request, sample in zip(requests, LocalEngine(model, PAD, seed=1).generate(requests), strict=True):
+    for request, sample in zip(requests, LocalEngine(model, seed=1).generate(requests), strict=True):
         (stop,), most = request.sampling.stop_token_ids, request.sampling.max_tokens
         assert stop not in sample.ids[:-1] and len(sample.ids) == len(sample.logprobs) <= most
         assert sample.ids[-1] == stop or len(sample.ids) == most
@@ -106,14 +106,14 @@ def test_each_request_ends_within_its_own_limits(model: Any) -> None:
 
 def test_logprobs_are_those_of_a_plain_forward(model: Any) -> None:
     requests = mixed()
-    for request, sample in zip(requests, LocalEngine(model, PAD, seed=1).generate(requests), strict=True):
+    for request, sample in zip(requests, LocalEngine(model, seed=1).generate(requests), strict=True):
         expected = dense(model, request, sample).gather(1, torch.tensor(sample.ids)[:, None])[:, 0]
         assert sample.logprobs == pytest.approx(expected.tolist(), abs=1e-5) and sample.kept is None
 
 
 def test_temperature_zero_takes_the_likeliest(model: Any) -> None:
     requests = mixed(temperature=0.0)
-    for request, sample in zip(requests, LocalEngine(model, PAD, seed=1).generate(requests), strict=True):
+    for request, sample in zip(requests, LocalEngine(model, seed=1).generate(requests), strict=True):
         ids = list(request.prompt_ids)
         while ids[-1] not in STOPS or len(ids) == len(request.prompt_ids):
             if len(ids) == len(request.prompt_ids) + request.sampling.max_tokens:
@@ -139,7 +139,7 @@ def support(logprobs_V: torch.Tensor, top_p: float, top_k: int) -> list[int]:
 def test_nothing_is_drawn_outside_of_the_support(model: Any, top_p: float, top_k: int) -> None:
     requests = mixed(top_p=top_p, top_k=top_k)
     sizes = set()
-    for request, sample in zip(requests, LocalEngine(model, PAD, seed=2).generate(requests), strict=True):
+    for request, sample in zip(requests, LocalEngine(model, seed=2).generate(requests), strict=True):
         assert sample.kept is not None and len(sample.kept) == len(sample.ids)
         rows = dense(model, request, sample)
         for token, logprob, kept, row in zip(sample.ids, sample.logprobs, sample.kept, rows, strict=True):
@@ -155,7 +155,7 @@ def test_truncation_beside_no_truncation_leaves_it_alone(model: Any) -> None:
     mixture = [
         replace(own, sampling=replace(own.sampling, top_k=2)) if index % 2 else own for index, own in enumerate(plain)
     ]
-    engine = LocalEngine(model, PAD, seed=2)
+    engine = LocalEngine(model, seed=2)
     together = engine.generate(mixture)
     same(together[::2], engine.generate(plain)[::2])
     assert all(len(kept) == 2 for sample in together[1::2] for kept in sample.kept or [[]])
@@ -195,7 +195,7 @@ def test_the_inverse_cumulative_distribution_by_hand() -> None:
 def test_tokens_are_as_frequent_as_they_are_likely(truncation: dict[str, Any]) -> None:
     model, count = tiny(vocab_size=12, initializer_range=0.12), 6000
     sampling = Sampling(max_tokens=2, stop_token_ids=(), temperature=1.3, **truncation)
-    samples = LocalEngine(model, PAD, seed=0, batch_size=2000).generate(
+    samples = LocalEngine(model, seed=0, batch_size=2000).generate(
         [Request(f"1/{index}/0", [1, 2], sampling) for index in range(count)]
     )
     request = Request("", [1, 2], sampling)
@@ -221,9 +221,9 @@ def test_tokens_are_as_frequent_as_they_are_likely(truncation: dict[str, Any]) -
 
 def test_nothing_is_dropped_while_sampling() -> None:
     model = tiny(attention_dropout=0.5)
-    expected = LocalEngine(model, PAD, seed=1).generate(mixed())
+    expected = LocalEngine(model, seed=1).generate(mixed())
     model.train()
-    same(LocalEngine(model, PAD, seed=1).generate(mixed()), expected)
+    same(LocalEngine(model, seed=1).generate(mixed()), expected)
     assert model.training
 
 
@@ -235,7 +235,7 @@ def test_what_is_told_while_sampling_grows_into_the_samples(model: Any, monkeypa
         for place, sample, done in news:
             told.setdefault(place, []).append((list(sample.ids), done))
 
-    samples = LocalEngine(model, PAD, seed=1, batch_size=9).generate(mixed(), watch)
+    samples = LocalEngine(model, seed=1, batch_size=9).generate(mixed(), watch)
     for place, sample in enumerate(samples):
         states = told[place]
         assert [len(ids) for ids, _ in states] == list(range(1, len(sample.ids) + 1))
@@ -257,7 +257,7 @@ def test_episodes_hold_what_was_drawn_for_them(words: Any) -> None:
     tokenizer = words
     model = tiny(vocab_size=len(tokenizer))
     sampling = Sampling(0, (tokenizer.eos_token_id,), temperature=0.9, top_k=20)
-    engine = LocalEngine(model, PAD, seed=3, batch_size=3)
+    engine = LocalEngine(model, seed=3, batch_size=3)
     prompts = [tokenizer.encode("Ada " * (index + 1), add_special_tokens=False) for index in range(5)]
     episodes = [Episode(f"4/{index}", prompt, "non_think", 3 + 9 * index, "") for index, prompt in enumerate(prompts)]
     asked: list[Request] = []

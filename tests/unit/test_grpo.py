@@ -128,7 +128,7 @@ def refilled(trainer_for: Any, words: Any, reserve: list[Row], rounds: int) -> t
     model = Qwen3ForCausalLM(Qwen3Config(**settings, num_key_value_heads=2))
     trainer = trainer_for(
         model, rows, reserve=Reserve([vars(own) for own in reserve], rounds, 0), per_device_train_batch_size=16,
-        engine_for=lambda policy: Noting(policy, 0, seed=0),
+        engine_for=lambda policy: Noting(policy, seed=0),
     )  # fmt: skip
     batch = [dict(vars(own)) for own in rows for _ in range(4)]
     out = trainer._generate_and_score_completions(batch)

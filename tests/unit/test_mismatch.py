@@ -121,7 +121,7 @@ def test_the_loss_is_that_of_trl_with_a_forward_of_its_own(
 ) -> None:
     bounds = {"vllm_importance_sampling_clip_min": 0.4, "vllm_importance_sampling_clip_max": 1.5}
     trainer = trainer_for(
-        from_disk(tiny(words), tmp_path), PROMPTS, engine_for=lambda policy: Skewed(policy, 0, seed=0),
+        from_disk(tiny(words), tmp_path), PROMPTS, engine_for=lambda policy: Skewed(policy, seed=0),
         vllm_importance_sampling_mode=mode, **bounds, **extra,
     )  # fmt: skip
     with torch.no_grad():  # away from the model that a KL is taken to
@@ -183,7 +183,7 @@ def test_a_stage_tells_how_far_engine_and_learner_are_apart(
     trainer = trainer_for(
         tiny(words),
         PROMPTS,
-        engine_for=lambda policy: kind(policy, 0, seed=0),
+        engine_for=lambda policy: kind(policy, seed=0),
         vllm_importance_sampling_mode="token_truncate",
     )
     trainer.train()
@@ -288,7 +288,7 @@ def test_the_engine_is_asked_for_what_the_stage_samples_with(trainer_for: Any, w
             return super().generate(requests, watch)
 
     trainer = trainer_for(
-        tiny(words), PROMPTS, temperature=0.8, top_k=7, top_p=0.9, engine_for=lambda policy: Noting(policy, 0, seed=0)
+        tiny(words), PROMPTS, temperature=0.8, top_k=7, top_p=0.9, engine_for=lambda policy: Noting(policy, seed=0)
     )
     trainer._generate_and_score_completions([dict(vars(row)) for row in PROMPTS for _ in range(4)])
     assert {(own.sampling.temperature, own.sampling.top_k, own.sampling.top_p) for own in asked} == {(0.8, 7, 0.9)}

@@ -292,15 +292,20 @@ def test_a_connection_that_breaks_ends_the_run_but_not_the_log(served: Served, t
 
         def handle(self) -> None:
             with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as server:
-                server.sendall(self.request.recv(1 << 16))
-                for _ in range(8):
-                    self.request.sendall(server.recv(1000))
+                threading.Thread(target=pass_on, args=(self.request, server, 1000), daemon=True).start()
+                pass_on(server, self.request, 8)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Cut) as cut:
         threading.Thread(target=cut.serve_forever, daemon=True).start()
         engine = ServerEngine(config_of(f"http://127.0.0.1:{cut.server_address[1]}"), RANK)
         a_log_is_kept(served, engine, TokenLog(tmp_path / "log"), "/v1/completions: RemoteProtocolError: .*incomplete")
         cut.shutdown()
+
+
+def pass_on(source: socket.socket, sink: socket.socket, parts: int) -> None:
+    with suppress(OSError):
+        for _ in range(parts):
+            sink.sendall(source.recv(1000))
 
 
 class Deadly(TokenLog):

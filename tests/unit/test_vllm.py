@@ -137,7 +137,7 @@ def test_a_large_support_is_told_in_whole(tmp_path: Path) -> None:
     config = RolloutConfig.model_validate(
         {"kind": "", "domains": ["math"], "max_steps": 1, "use_vllm": True, "top_k": 64, "top_p": 0.95}
     )
-    engine = open_engine(config, model, tmp_path, 0, seed=0, at_once=8, bf16=False, top_k=config.top_k)
+    engine = open_engine(config, model, tmp_path, seed=0, at_once=8, bf16=False, top_k=config.top_k)
     try:
         engine.deliver(model)
         (sample,) = engine.generate([Request("1/0/0", [1, 2, 3], Sampling(20, (), top_k=64, temperature=1.5))])

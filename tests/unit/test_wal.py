@@ -98,7 +98,7 @@ def test_only_what_is_missing_is_sampled(tmp_path: Path, script: dict[str, Any],
         if cut:
             log.append([(request.key, Sample(sample.ids[:cut], sample.logprobs[:cut], kept), done)])
     engine = script["engine"]()
-    counting = Counting(engine.policy, 0, seed=0)
+    counting = Counting(engine.policy, seed=0)
     assert_same(LoggedEngine(counting, TokenLog(log.path)).generate(requests), uninterrupted)
     rest = [place for place, done in enumerate(is_whole) if not done]
     assert 20 < len(rest) < len(requests) - 20
