@@ -50,7 +50,7 @@ def open_engine(
 
 
 class OneAfterAnother:
-    """The engine of models that are looked at in turn: vLLM starts slowly, and is kept where it has room for the next."""
+    """The engine of models that are scored in turn: vLLM starts slowly, and is kept where it has room for the next."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings  # of `open_engine`

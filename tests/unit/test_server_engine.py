@@ -112,9 +112,10 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """The server, which has memory to give back, and whatever it leaves running."""
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(30)
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -326,3 +327,4 @@ def test_a_server_that_ends_ends_the_run_but_not_the_log(  # the last test
     log = Deadly(tmp_path / "log")
     log.process = served.process
     a_log_is_kept(served, served.engine(), log, rf"{served.url}/(health|v1/completions): ")
+    served.process.wait(30)  # asked a second time, it would not clean up
