@@ -216,6 +216,7 @@ HOSTILE = [
 def test_hostile_responses_are_judged_in_time(unit: str) -> None:
     response = (unit * 100_000)[:100_000]
     for one, arguments in SAMPLE.items():
+        follows(one, arguments, "word", "")  # what a checker loads, it loads here
         begin = time.process_time()
         follows(one, arguments, response, "")
         assert time.process_time() - begin < 1, one
