@@ -63,9 +63,9 @@ def _corpus(job: StageJob) -> tuple[list[str], list[str]]:
     domains = [domain for domain in job.domains.values() if not is_evaluation_only(domain)]
     tasks = [task for domain in domains for task in training_tasks(domain, CORPUS_TASKS, job.seed)]
     conversations = [
-        form.conversation([*task.messages, *task.demonstration], mode.think, task.tools)
+        form.conversation([*task.messages, *task.shown(name)], mode.think, task.tools)
         for task in tasks
-        for mode in job.modes.values()
+        for name, mode in job.modes.items()
     ]
     schemas = {json.dumps(tool["function"], ensure_ascii=False) for task in tasks for tool in task.tools}
     tags = {tag for segments in conversations for segment in segments[1:] for tag in tiny.TAG.findall(segment.text)}

@@ -73,7 +73,7 @@ def held_out_rows(
 
 def _row(domain: str, reward: str, task: Task, mode: str, config: ModeConfig, form: Format) -> Row:
     prompt = "".join(segment.text for segment in form.conversation(task.messages, config.think, task.tools))
-    whole = form.conversation([*task.messages, *task.demonstration], config.think, task.tools)
+    whole = form.conversation([*task.messages, *task.shown(mode)], config.think, task.tools)
     first = next(index for index, segment in enumerate(whole) if segment.generated)
     # What is trained on has to be what is continued when the model samples
     assert "".join(segment.text for segment in whole[:first]) == prompt

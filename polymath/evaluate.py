@@ -13,9 +13,11 @@ from polymath.chat import Format, format_for
 from polymath.completion import read
 from polymath.data import Row, held_out_rows
 from polymath.engine.opening import OneAfterAnother
+from polymath.engine.proof import PROBES, prove
 from polymath.engine.protocol import Engine, Sampling
 from polymath.episodes import Episode, play
 from polymath.eval_config import EvalConfig
+from polymath.packed import use_packed_attention
 from polymath.run_dir import StageDir, append_line, keep_lines, read_json, write_json, write_text
 from polymath.stage import StageJob
 from polymath.training import Report, peak_memory
@@ -34,13 +36,13 @@ def run(job: StageJob, report: Report) -> None:
             keep_lines(
                 folder.sandbox, lambda line, done=config.models[:index]: line["episode"].partition("/")[0] in done
             )
-            scores, samples = _score_model(job, config, name, engines)
+            scores, samples, gap = _score_model(job, config, name, engines)
             write_text(
                 folder.scores / f"{name}.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
             )
             write_json(path, scores)
             accuracies = {f"accuracy/{s['model']}/{s['domain']}/{s['mode']}": s["accuracy"] for s in scores}
-            append_line(folder.metrics, {"step": index + 1} | accuracies)
+            append_line(folder.metrics, {"step": index + 1} | accuracies | gap)
         mean = sum(score["accuracy"] for score in read_json(path)) / len(read_json(path))
         report(index + 1, total, {f"accuracy/{name}": mean})
     engines.close()
@@ -49,20 +51,25 @@ def run(job: StageJob, report: Report) -> None:
 
 def _score_model(
     job: StageJob, config: EvalConfig, name: str, engines: OneAfterAnother
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
+    """Scores, samples, and the proof that they are this model's, where the engine has weights of its own."""
     source = job.models[name]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = models.load_tokenizer(source)
     model = models.load_model(source, "float32").to(device).eval()
     form = format_for(job.chat, tokenizer)
     engine = engines.engine(model, source)
-    scores, samples = [], []
+    scores, samples, gap = [], [], {}
     for domain in config.domains:
         rows = [
             row
             for mode, settings in job.modes.items()
             for row in held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
         ]
+        if not gap and not engine.shares_weights:
+            use_packed_attention(model)
+            prompts = tokenizer([row.prompt for row in rows[:PROBES]], add_special_tokens=False)["input_ids"]
+            gap = {f"sync/logprob_gap/{name}": prove(engine, model, prompts, bf16=config.bf16)}
         episodes = _play(f"{name}/{domain}", rows, engine, tokenizer, form, config)
         checks = _check(rows, episodes, tokenizer, form, job)
         for mode in job.modes:
@@ -75,7 +82,7 @@ def _score_model(
             | {"reward": value, "keeps_format": kept}
             for row, episode, (value, kept) in zip(rows, episodes, checks, strict=True)
         ]
-    return scores, samples
+    return scores, samples, gap
 
 
 def _check(

@@ -103,23 +103,25 @@ def _attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0], None
     if offsets is None:
         return _by_products(query, key, value, attention_mask, scaling), None
-    window = kwargs.get("sliding_window")
+    spans = _Spans(offsets, kwargs["max_length_q"], scaling, kwargs.get("sliding_window"))
     dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
     if query.is_cuda and dtype != torch.float32:
         query, key, value = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
-        return _by_kernel(query, key, value, offsets, kwargs["max_length_q"], scaling, window)[None], None
-    return _row_by_row(query, key, value, offsets, kwargs["max_length_q"], scaling, window), None
+        return _by_kernel(query, key, value, spans)[None], None
+    return _row_by_row(query, key, value, spans), None
 
 
-def _by_kernel(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    offsets: torch.Tensor,
-    longest: int,
-    scaling: float,
-    window: int | None,
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class _Spans:
+    """Who attends to whom, and how sharply."""
+
+    offsets: torch.Tensor  # [B + 1]
+    longest: int
+    scaling: float
+    window: int | None  # tokens back, itself among them
+
+
+def _by_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans) -> torch.Tensor:
     """FlashAttention for variable lengths as torch has it; `[N, heads, D]` in and out."""
     from torch.nn.attention.varlen import varlen_attn
 
@@ -130,39 +132,30 @@ def _by_kernel(
         settings = {}
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
     if "window_size" in known:
-        settings["window_size"] = (-1 if window is None else window - 1, 0)
-    elif window is None:
+        settings["window_size"] = (-1 if spans.window is None else spans.window - 1, 0)
+    elif spans.window is None:
         settings["is_causal"] = True
     else:
         raise ValueError("this torch has no sliding window in its packed attention: take torch 2.13")
-    return cast(
-        torch.Tensor, varlen_attn(query, key, value, offsets, offsets, longest, longest, scale=scaling, **settings)
-    )
+    ends = (spans.offsets, spans.offsets, spans.longest, spans.longest)
+    return cast(torch.Tensor, varlen_attn(query, key, value, *ends, scale=spans.scaling, **settings))
 
 
-def _row_by_row(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    offsets: torch.Tensor,
-    longest: int,
-    scaling: float,
-    window: int | None,
-) -> torch.Tensor:
+def _row_by_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans) -> torch.Tensor:
     """Without a kernel: a row for each sequence, padded at the end, where causality hides it."""
-    lengths = offsets.diff()
+    lengths = spans.offsets.diff()
     rows = torch.repeat_interleave(torch.arange(len(lengths), device=query.device), lengths)
-    columns = torch.arange(query.shape[2], device=query.device) - offsets[:-1].repeat_interleave(lengths)
+    columns = torch.arange(query.shape[2], device=query.device) - spans.offsets[:-1].repeat_interleave(lengths)
 
     def unpacked(x: torch.Tensor) -> torch.Tensor:
-        out = x.new_zeros(len(lengths), longest, x.shape[1], x.shape[3])
+        out = x.new_zeros(len(lengths), spans.longest, x.shape[1], x.shape[3])
         return out.index_put((rows, columns), x[0].transpose(0, 1)).transpose(1, 2)
 
-    place = torch.arange(longest, device=query.device)
+    place = torch.arange(spans.longest, device=query.device)
     distance = place[:, None] - place[None, :]
-    hidden = (distance < 0) | (distance >= (window or longest))
+    hidden = (distance < 0) | (distance >= (spans.window or spans.longest))
     mask = torch.zeros_like(hidden, dtype=query.dtype).masked_fill(hidden, torch.finfo(query.dtype).min)
-    out = _by_products(unpacked(query), unpacked(key), unpacked(value), mask, scaling)
+    out = _by_products(unpacked(query), unpacked(key), unpacked(value), mask, spans.scaling)
     return out[rows, columns][None]
 
 

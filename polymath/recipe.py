@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from distill.config import OpdConfig
 from polymath.chat import MODES
 from polymath.domains import Domain, is_evaluation_only
+from polymath.domains.arithmetic import MathDomain
 from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.sandbox_config import SandboxConfig
@@ -245,6 +246,12 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             for mode in stage.modes or ()
             if mode not in recipe.modes
         ]
+    problems += [
+        Problem(("domains", name, "styles", mode), f"no mode {mode!r}{nearest(mode, recipe.modes)}")
+        for name, domain in recipe.domains.items()
+        for mode in (domain.styles if isinstance(domain, MathDomain) and isinstance(domain.styles, dict) else ())
+        if mode not in recipe.modes
+    ]
     return problems or _check_cycle(recipe)
 
 

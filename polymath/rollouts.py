@@ -10,11 +10,11 @@ from trl.trainer.utils import RepeatSampler
 
 from polymath.chat import Format
 from polymath.completion import read
-from polymath.engine.proof import PROBE_TOKENS, PROBES, Bound, mean_gap
+from polymath.engine.proof import Bound, mean_gap
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine, TokenLog
 from polymath.episodes import Episode, play
-from polymath.packed import Packed, compile_layers, leave_types_to_autocast, use_packed_attention
+from polymath.packed import compile_layers, leave_types_to_autocast, use_packed_attention
 from polymath.run_dir import StageDir
 
 Batch = dict[str, Any]
@@ -141,38 +141,13 @@ class RolloutMixin:
 
     def _prove(self, requests: list[Request], samples: list[Sample]) -> None:
         """Compare a few of the tokens that were just sampled with what the learner makes of them."""
-        every = range(0, len(samples), max(1, len(samples) // PROBES))[:PROBES]
-        learner = self._learner_logprobs([requests[place] for place in every], [samples[place] for place in every])
-        engine = torch.tensor([value for place in every for value in samples[place].logprobs[:PROBE_TOKENS]])
-        gap = mean_gap(engine, learner.cpu())
+        bf16 = cast(Any, self).args.bf16
+        gap = mean_gap(cast(Any, self).model, requests, samples, bf16=bf16)
         self._log("sync/logprob_gap", gap)
         if self._bound is None:
-            self._bound = Bound.calibrated(gap, torch.bfloat16 if cast(Any, self).args.bf16 else torch.float32)
+            self._bound = Bound.calibrated(gap, torch.bfloat16 if bf16 else torch.float32)
         self._bound.check(gap, self._step_number())
         self._is_proven = True
-
-    @torch.no_grad()
-    def _learner_logprobs(self, requests: list[Request], samples: list[Sample]) -> torch.Tensor:
-        """Log-probabilities `[N]` of the first tokens of each sample by the learner's own forward."""
-        model = cast(Any, self).model
-        written = [sample.ids[:PROBE_TOKENS] for sample in samples]
-        packed = Packed.of_lists([r.prompt_ids + own for r, own in zip(requests, written, strict=True)], model.device)
-        ends = packed.offsets[1:].tolist()
-        before = [
-            end - len(own) + place - 1 for end, own in zip(ends, written, strict=True) for place in range(len(own))
-        ]
-        training = model.training
-        model.eval()  # an engine drops nothing out
-        with cast(Any, self).accelerator.autocast(), torch.compiler.set_stance("force_eager"):
-            where = torch.tensor(before, device=model.device)
-            logits = model(**packed.inputs(), logits_to_keep=where).logits[0].float() / self.sampling.temperature
-        model.train(training)
-        if self.sampling.truncates():
-            outside = torch.ones_like(logits, dtype=torch.bool)
-            for place, kept in enumerate(kept for s in samples for kept in (s.kept or [])[:PROBE_TOKENS]):
-                outside[place, kept] = False
-            logits = logits.masked_fill(outside, -torch.inf)
-        return logits.log_softmax(-1).gather(1, packed.ids[0, where + 1][:, None])[:, 0]
 
     def _note(self, rows: list[Batch], episodes: list[Episode]) -> None:
         """Log what each mode writes."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from polymath.chat import MODES, FormatKind, Mode
 from polymath.domains import Domain
@@ -41,7 +41,14 @@ def _with_think(modes: Any) -> Any:
     }
 
 
-ModeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+def _no_metric(name: str) -> str:
+    if name in METRICS:
+        raise ValueError(f"is the name of a metric: length/{name} would be two; name the mode otherwise")
+    return name
+
+
+METRICS = "mean", "clipped_ratio"  # beside the modes, as in length/mean
+ModeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$"), AfterValidator(_no_metric)]
 Modes = Annotated[dict[ModeName, ModeConfig], BeforeValidator(_with_think)]
 StageModes = Annotated[
     tuple[str, ...] | None,

@@ -57,4 +57,8 @@ def _demand_full_marks(who: str, completion: Completion, score: Score) -> None:
 def gold_completions(name: str, domain: Domain, count: int, seed: int) -> list[Completion]:
     """The demonstrations of `count` tasks as completions."""
     draw = held_out_tasks if is_evaluation_only(domain) else training_tasks
-    return [demonstrated(t.demonstration, domain.reward, t.answer, name) for t in draw(domain, count, seed)]
+    return [
+        demonstrated(shown, domain.reward, task.answer, name)
+        for task in draw(domain, count, seed)
+        for shown in (task.demonstration, *task.demonstrations.values())
+    ]

@@ -1,14 +1,17 @@
 """Sums of two numbers, with column-wise addition as the reasoning, written out or in short."""
 
 import random
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from polymath.domains.task import Task, question, reply
+from polymath.domains.task import Message, Task, question, reply
 from polymath.strict import StrictModel
 
 Style = Literal["columns", "sums"]
+Styles = Annotated[tuple[Style, ...], Field(min_length=1)]
+DEFAULT: tuple[Style, ...] = ("columns",)
 
 
 class MathDomain(StrictModel):
@@ -19,10 +22,10 @@ class MathDomain(StrictModel):
     kind: Literal["math"] = "math"
     min_operand: int = Field(default=10, ge=0, description="Smallest number that is added.")
     max_operand: int = Field(default=99, ge=9, description="Largest number that is added.")
-    styles: tuple[Style, ...] = Field(
-        default=("columns",),
-        min_length=1,
-        description="How demonstrations reason, drawn for each: `columns` is `7+8=15 4+3+1=8`, `sums` is `15 8`.",
+    styles: Styles | dict[str, Styles] = Field(
+        default=DEFAULT,
+        description="How demonstrations reason, drawn for each: `columns` is `7+8=15 4+3+1=8`, `sums` is `15 8`. One "
+        "list, or one for each mode, where a mode without a list has `columns`.",
     )
 
     @model_validator(mode="after")
@@ -34,12 +37,17 @@ class MathDomain(StrictModel):
     def draw(self, rng: random.Random) -> Task:
         """One sum; `3 + 4` and `4 + 3` share a key."""
         a, b = (rng.randint(self.min_operand, self.max_operand) for _ in range(2))
-        style = rng.choice(self.styles) if len(self.styles) > 1 else next(iter(self.styles))
+
+        def shown(styles: Sequence[Style]) -> tuple[Message, ...]:
+            return (reply(str(a + b), add_by_column(a, b, rng.choice(styles))),)
+
+        by_mode = self.styles if isinstance(self.styles, dict) else {}
         return Task(
             key="math {} {}".format(*sorted((a, b))),
             messages=question(f"{a} + {b}"),
-            demonstration=(reply(str(a + b), add_by_column(a, b, style)),),
+            demonstration=shown(DEFAULT if isinstance(self.styles, dict) else self.styles),
             answer=str(a + b),
+            demonstrations={mode: shown(styles) for mode, styles in by_mode.items()},
         )
 
 

@@ -1,7 +1,7 @@
 """One task of a domain."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Message = Mapping[str, Any]
@@ -12,10 +12,11 @@ class Task:
     """What the model is given, a demonstration of how to answer it, and what its verifier needs.
 
     `messages` are system and user messages, `demonstration` the answers that follow, with the results of their calls,
-    the last one the assistant's. `tools` are the functions on offer as JSON schemas. `environment` is what executes the
-    calls, as `polymath.domains.environment.open_environment` reads it; where it is empty, a turn of calls ends the
-    episode. `key` identifies the problem: two tasks with the same question have the same key, and so have two questions
-    that give each other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone.
+    the last one the assistant's; `demonstrations` are those of modes that are shown another one. `tools` are the
+    functions on offer as JSON schemas. `environment` is what executes the calls, as
+    `polymath.domains.environment.open_environment` reads it; where it is empty, a turn of calls ends the episode. `key`
+    identifies the problem: two tasks with the same question have the same key, and so have two questions that give each
+    other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone.
     """
 
     key: str
@@ -24,6 +25,11 @@ class Task:
     answer: str
     tools: tuple[Message, ...] = ()
     environment: str = ""
+    demonstrations: Mapping[str, tuple[Message, ...]] = field(default_factory=dict)
+
+    def shown(self, mode: str) -> tuple[Message, ...]:
+        """The demonstration of a mode."""
+        return self.demonstrations.get(mode, self.demonstration)
 
 
 def question(text: str) -> tuple[Message, ...]:

@@ -120,7 +120,7 @@ class ColocatedEngine:
             if path.replace(".base_layer", "").endswith(f"{table}.weight"):
                 parameter[torch.tensor(ids, device=parameter.device)] = rows.to(parameter)
         if self._on_cpu:
-            self._repack("head")
+            self._repack_head()
 
     def _deliver_weights(self, policy: Any) -> None:
         """All weights, in place. On a CPU vLLM keeps them packed, so that a layer has to be packed again."""
@@ -128,16 +128,19 @@ class ColocatedEngine:
             self._runner.model.load_weights(weights_of(policy))
             return
         self._runner.reload_weights(weights_iterator=weights_of(policy))
-        self._repack("head")
-        self._repack("experts")
+        self._repack_head()
+        self._repack_experts()
 
-    def _repack(self, kind: str) -> None:
-        """Pack anew what has a packed copy on a CPU, which a delivery does not reach: the head, and experts."""
+    def _repack_head(self) -> None:
+        """A head has a packed copy on a CPU, which a delivery does not reach."""
         for module in self._runner.model.modules():
-            method: Any = getattr(module, "quant_method", None)
-            if kind == "head" and type(module).__name__ == "ParallelLMHead":
-                method.process_weights_after_loading(module)
-            elif kind == "experts" and (kernel := getattr(method, "moe_kernel", None)):
+            if type(module).__name__ == "ParallelLMHead":
+                module.quant_method.process_weights_after_loading(module)
+
+    def _repack_experts(self) -> None:
+        """Nor does it reach that of experts."""
+        for module in self._runner.model.modules():
+            if kernel := getattr(getattr(module, "quant_method", None), "moe_kernel", None):
                 kernel.fused_experts.process_weights_after_loading(module)
 
     def generate(self, requests: Sequence[Request], watch: Watch | None = None) -> list[Sample]:

@@ -7,9 +7,14 @@ An adapter that did not arrive, arrived in part or is not asked for by its name 
 rounding does. Rivals' users lost months to rollouts of an old policy, which no loss curve shows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from polymath.engine.protocol import Engine, Request, Sample, Sampling
+from polymath.packed import Packed
 
 FACTOR = 5.0
 NOISE = {torch.float32: 2e-3, torch.bfloat16: 5e-2}  # gaps that rounding alone explains, whatever the first one was
@@ -47,6 +52,40 @@ class Bound:
             )
 
 
-def mean_gap(engine: torch.Tensor, learner: torch.Tensor) -> float:
-    """Mean absolute difference of log-probabilities `[N]`, in nats."""
-    return (engine.double() - learner.double()).abs().mean().item()
+def prove(engine: Engine, policy: Any, prompts: Sequence[list[int]], *, bf16: bool) -> float:
+    """Sample some tokens after a few of the prompts; the gap, or `DeliveryError` where it is no rounding."""
+    sampling = Sampling(PROBE_TOKENS, ())
+    requests = [Request(f"proof/{place}", ids, sampling) for place, ids in enumerate(prompts[:PROBES])]
+    gap = mean_gap(policy, requests, engine.generate(requests), bf16=bf16)
+    Bound.calibrated(gap, torch.bfloat16 if bf16 else torch.float32)
+    return gap
+
+
+def mean_gap(learner: Any, requests: Sequence[Request], samples: Sequence[Sample], *, bf16: bool) -> float:
+    """Mean absolute difference of log-probabilities in nats, over the first tokens of a few of the samples."""
+    every = range(0, len(samples), max(1, len(samples) // PROBES))[:PROBES]
+    probes = [(requests[place], samples[place].until(PROBE_TOKENS)) for place in every]
+    engine = torch.tensor([value for _, sample in probes for value in sample.logprobs])
+    return (engine - _learner_logprobs(learner, probes, bf16).cpu()).abs().mean().item()
+
+
+@torch.no_grad()
+def _learner_logprobs(model: Any, probes: Sequence[tuple[Request, Sample]], bf16: bool) -> torch.Tensor:
+    """Log-probabilities `[N]` of the samples' tokens by the learner's own forward."""
+    packed = Packed.of_lists([request.prompt_ids + sample.ids for request, sample in probes], model.device)
+    ends, lengths = packed.offsets[1:].tolist(), [len(sample.ids) for _, sample in probes]
+    before = [end - length + place - 1 for end, length in zip(ends, lengths, strict=True) for place in range(length)]
+    where = torch.tensor(before, device=model.device)
+    training = model.training
+    model.eval()  # an engine drops nothing out
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16), torch.compiler.set_stance("force_eager"):
+        logits = model(**packed.inputs(), logits_to_keep=where).logits[0].float()
+    model.train(training)
+    sampling = probes[0][0].sampling
+    logits = logits / sampling.temperature
+    if sampling.truncates():
+        outside = torch.ones_like(logits, dtype=torch.bool)
+        for place, kept in enumerate(kept for _, sample in probes for kept in sample.kept or []):
+            outside[place, kept] = False
+        logits = logits.masked_fill(outside, -torch.inf)
+    return logits.log_softmax(-1).gather(1, packed.ids[0, where + 1][:, None])[:, 0]

@@ -55,6 +55,10 @@ class Sample:
         if other.kept is not None:
             self.kept = (self.kept or []) + other.kept
 
+    def until(self, place: int) -> "Sample":
+        """What was drawn before this place."""
+        return Sample(self.ids[:place], self.logprobs[:place], None if self.kept is None else self.kept[:place])
+
     def after(self, place: int) -> "Sample":
         """What was drawn from this place on."""
         return Sample(self.ids[place:], self.logprobs[place:], None if self.kept is None else self.kept[place:])

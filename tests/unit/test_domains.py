@@ -55,6 +55,14 @@ def test_a_seed_decides_the_tasks() -> None:
     assert training_tasks(domain, 50, 1) == training_tasks(domain, 50, 1) != training_tasks(domain, 50, 2)
 
 
+def test_each_mode_is_shown_its_own_styles() -> None:
+    domain = MathDomain(styles={"high": ("sums",), "max": ("columns", "sums")})
+    rows = training_rows({"math": domain}, {"math": 1}, MODES_OF, 300, 0, V4Format())
+    written_out = {mode: ["=" in r.completion[0].text for r in rows if r.mode == mode] for mode in MODES}
+    assert not any(written_out["high"] + written_out["non_think"])
+    assert 30 < sum(written_out["max"]) < 70 == len(written_out["max"]) - 30
+
+
 def test_a_domain_that_is_too_small_says_so() -> None:
     with pytest.raises(ValueError, match="has only .* of the 500 held-out tasks"):
         held_out_tasks(MathDomain(min_operand=10, max_operand=20), 500, 0)

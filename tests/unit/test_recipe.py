@@ -17,7 +17,7 @@ MINIATURE = ROOT / "recipes/miniature.yaml"
 
 def test_every_shipped_recipe_loads() -> None:
     paths = sorted((ROOT / "recipes").rglob("*.yaml"))
-    assert len(paths) == 5
+    assert len(paths) == 6
     for path in paths:
         recipe = load_recipe(path, ["model.name=owner/name"] if "smollm2" in str(path) else [])
         assert recipe.order()
@@ -74,6 +74,8 @@ def test_the_schema_file_is_fresh() -> None:
         ("[verifier,", "[verifier, l1_max,", "l1_max", "defaults.grpo.rewards.1.target: is missing"),
         ("[verifier,", "[verifier, {name: l1_max, target: 20},", "l1_max", "'l1_max' is the verifier's reward times a length; take 'verifier' out"),
         ("[verifier,", "[verifier, {name: l1_exact, target: {hihg: 9}},", "hihg", "rewards.1.target.hihg: no mode 'hihg'; did you mean 'high'?"),
+        ("max_operand: 59", "max_operand: 59, styles: {hihg: [sums]}", "hihg", "domains.math.styles.hihg: no mode 'hihg'; did you mean 'high'?"),
+        ("  high:", "  mean: {think: max}\n  high:", "mean:", "modes.mean: is the name of a metric: length/mean would be two"),
         ("[verifier,", "[verifier, {name: language, language: xx},", "language: xx", "rewards.1.language: no language 'xx'"),
         ("[verifier,", "[verifier, {name: 'textwrap:indent'},", "textwrap", "cannot be called with completions and these arguments: missing a required argument: 'prefix'"),
         ("[verifier,", "[verifier, {name: 'json:JSONDecodeErro'},", "JSONDecodeErro", "has no 'JSONDecodeErro'; did you mean 'JSONDecodeError'?"),

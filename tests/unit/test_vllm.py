@@ -18,8 +18,9 @@ from polymath.data import Row
 from polymath.engine.colocated import ENVIRONMENT, ColocatedEngine, ColocatedSettings
 from polymath.engine.delivery import Adapter
 from polymath.engine.opening import open_engine
-from polymath.engine.proof import Bound, DeliveryError
+from polymath.engine.proof import Bound, DeliveryError, prove
 from polymath.engine.protocol import Request, Sampling
+from polymath.packed import use_packed_attention
 from polymath.stage import RolloutConfig
 
 SETTINGS = ColocatedSettings(dtype="float32", max_num_seqs=32, seed=0)
@@ -116,6 +117,7 @@ def test_what_is_delivered_is_sampled(kind: str, tmp_path: Path) -> None:
         if kind == "lora":
             keeps_supports(engine, model)
             continues_and_tells(engine)
+        is_proven_before_it_is_evaluated(engine, model)
     finally:
         engine.close()
 
@@ -144,6 +146,14 @@ def test_a_large_support_is_told_in_whole(tmp_path: Path) -> None:
         assert sample.kept is not None and {len(kept) for kept in sample.kept} == {64}
     finally:
         engine.close()
+
+
+def is_proven_before_it_is_evaluated(engine: ColocatedEngine, model: Any) -> None:
+    use_packed_attention(model)
+    assert prove(engine, model, PROMPTS, bf16=False) < 1e-4
+    move(model)
+    with pytest.raises(DeliveryError, match="at the first delivery"):
+        prove(engine, model, PROMPTS, bf16=False)
 
 
 def keeps_supports(engine: ColocatedEngine, model: Any) -> None:
