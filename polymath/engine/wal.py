@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from polymath.engine.protocol import Engine, Request, Sample, Watch
+from polymath.engine.protocol import Engine, Request, Sample
 from polymath.run_dir import read_lines
 
 
@@ -76,7 +76,7 @@ class LoggedEngine:
         self.max_length, self.shares_weights = engine.max_length, engine.shares_weights
         self.deliver, self.wake, self.sleep, self.close = engine.deliver, engine.wake, engine.sleep, engine.close
 
-    def generate(self, requests: Sequence[Request], watch: Watch | None = None) -> list[Sample]:
+    def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """See `Engine.generate`; what the log has is not sampled again, and what is sampled goes into the log."""
         samples = [Sample() for _ in requests]
         for sample, request in zip(samples, requests, strict=True):
