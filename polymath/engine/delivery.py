@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft import PeftModel
 from transformers.core_model_loading import revert_weight_conversion
 
 LORA = ("lora_A", "lora_B")
+_FOUND: WeakKeyDictionary[PeftModel, tuple[str, dict[str, torch.nn.Parameter]]] = WeakKeyDictionary()
 TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"  # PEFT's name of rows of the vocabulary that an adapter trains
 
 
@@ -27,7 +29,7 @@ def adapter_of(policy: PeftModel) -> Adapter:
     name = policy.active_adapter
     assert isinstance(name, str), "one adapter is trained"
     config = policy.peft_config[name].to_dict()
-    own = {path.replace(f".{name}", ""): p.detach() for path, p in policy.named_parameters() if f".{name}" in path}
+    own = {path: parameter.detach() for path, parameter in _parameters(policy, name).items()}
     tensors = {path: tensor for path, tensor in own.items() if any(part in path for part in LORA)}
     rows = {path.removesuffix(TOKEN_ROWS).rpartition(".")[2]: t for path, t in own.items() if path.endswith(TOKEN_ROWS)}
     if left := own.keys() - tensors.keys() - {path for path in own if path.endswith(TOKEN_ROWS)}:
@@ -35,6 +37,15 @@ def adapter_of(policy: PeftModel) -> Adapter:
     indices: Any = config.get("trainable_token_indices") or []  # ids, or a table's name -> ids
     ids: list[int] = list(next(iter(indices.values())) if isinstance(indices, dict) else indices)
     return Adapter(config, tensors, ids, rows)
+
+
+def _parameters(policy: PeftModel, name: str) -> dict[str, torch.nn.Parameter]:
+    """The adapter's parameters; their values change, they do not, and to look for them takes half of a delivery."""
+    known, own = _FOUND.get(policy, ("", {}))
+    if known != name:
+        own = {path.replace(f".{name}", ""): p for path, p in policy.named_parameters() if f".{name}" in path}
+        _FOUND[policy] = name, own
+    return own
 
 
 def weights_of(policy: Any) -> Iterator[tuple[str, torch.Tensor]]:
