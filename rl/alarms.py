@@ -121,7 +121,8 @@ class Alarms:
         elif fell:
             yield Alarm("length_drift", step, mode, tokens, start / factor, (
                 f"step {step}: completions in mode {mode} have {tokens:.0f} tokens, under 1/{factor:g} of their mean "
-                f"{start:.0f} in the first {_count(self._config.window)}; lower modes.{mode}.length_penalty"
+                f"{start:.0f} in the first {_count(self._config.window)}; lower modes.{mode}.length_penalty, "
+                f"where it is 0 that of the modes beside it, or learning_rate"
             ))  # fmt: skip
 
     def _begins(self, condition: str, holds: bool, patience: int = 1) -> bool:
