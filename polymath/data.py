@@ -47,9 +47,9 @@ def training_rows(
     form: Format,
     modes_per_task: int = 1,
 ) -> list[Row]:
-    """`count` rows, in turn from the domains by their shares and from every mode, none of them held out.
+    """At least `count` rows, in turn from the domains by their shares and from every mode, none of them held out.
 
-    A task stands in `modes_per_task` rows, one after the other, each in another mode.
+    A task stands in `modes_per_task` rows, one after the other, each in another mode; the last one does, too.
     """
     turn = [name for name, share in shares.items() for _ in range(share)]
     number = -(-count // modes_per_task)
@@ -61,7 +61,7 @@ def training_rows(
         index, task = next(tasks[name])
         own = [names[(index * modes_per_task + place) % len(names)] for place in range(modes_per_task)]
         rows += [_row(name, domains[name].reward, task, mode, modes[mode], form) for mode in own]
-    return rows[:count]
+    return rows
 
 
 def held_out_rows(

@@ -38,6 +38,7 @@ class Episode:
     kept: list[list[int]] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)  # what the model wrote, turn by turn
     turn_ids: list[list[int]] = field(default_factory=list)
+    is_truncated: bool = False  # its budget or the context ended it, and no stop token
 
     def __post_init__(self) -> None:
         self.desk = open_environment(self.environment)
@@ -47,12 +48,15 @@ class Episode:
         return self.budget - sum(self.mask)
 
     def room(self, max_length: int | None) -> int:
-        """Tokens that fit into the context; at least one for a turn, so that a prompt which fills it fails loudly."""
-        return self.budget if max_length is None else max(1, max_length - len(self.prompt_ids) - len(self.ids))
-
-    def is_truncated(self) -> bool:
-        """Whether it ended because its budget did."""
-        return self.left() <= 0
+        """Tokens that fit into the context; ValueError where the prompt alone fills it."""
+        if max_length is None:
+            return self.budget
+        if len(self.prompt_ids) >= max_length:
+            raise ValueError(
+                f"a prompt has {len(self.prompt_ids)} tokens, and prompt and completion have room for {max_length}: "
+                "raise vllm_max_model_length, as far as the model goes, or shorten the domain's prompts"
+            )
+        return max_length - len(self.prompt_ids) - len(self.ids)
 
     def request(self, sampling: Sampling, max_length: int | None) -> Request:
         """Its next turn, to be sampled."""
@@ -94,9 +98,11 @@ def play(
         going_on = []
         for episode, own in zip(open_ones, samples, strict=True):
             episode.write(own, decode(tokenizer, own.ids))
+            episode.is_truncated = not set(own.ids[-1:]) & set(sampling.stop_token_ids)
             if answered := _answer(episode, form):
                 given = tokenizer.encode(answered, add_special_tokens=False)
-                if len(given) < episode.room(max_length):
+                episode.is_truncated = len(given) >= episode.room(max_length)
+                if not episode.is_truncated:
                     episode.hear(given)
                     going_on.append(episode)
         open_ones = going_on

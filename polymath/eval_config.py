@@ -16,7 +16,7 @@ class EvalConfig(StageConfig, EngineConfig):
     domains: tuple[str, ...] = Field(min_length=1)
     num_prompts: PositiveInt = Field(default=256, description="Held-out tasks for each domain and mode.")
     batch_size: PositiveInt = 512
-    temperature: float = Field(default=1.0, ge=0, description="0 is greedy; the family samples at 1.")
+    temperature: float = Field(default=1.0, ge=0, le=2, description="0 is greedy; the family samples at 1.")
     bf16: bool = True
     seed: int | None = Field(default=None, description="The recipe's seed where not given.")
 

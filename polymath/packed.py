@@ -21,6 +21,8 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 NAME = "polymath_packed"  # under which transformers knows the attention
+LAYER_TYPES = {"full_attention", "sliding_attention"}
+UNFIT = "this model cannot be trained on what it samples, for sequences are packed here, and it"
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,38 @@ class Packed:
 
 
 def use_packed_attention(model: Any) -> None:
-    """Let a model take packed inputs besides padded ones, which it treats as before."""
+    """Let a model take packed inputs besides padded ones, which it treats as before.
+
+    ValueError where packing would change what it computes: some mix tokens outside of attention, and some give their
+    attention more to do than this one does.
+    """
     ordinary = model.config._attn_implementation
     if ordinary in (NAME, "flash_attention_2", "flash_attention_3"):  # those know offsets themselves
         return
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, sdpa_mask if torch.cuda.is_available() else eager_mask)
+    if foreign := set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - LAYER_TYPES:
+        raise ValueError(f"{UNFIT} has layers of the type {sorted(foreign)[0]}")
+    model.set_attn_implementation("eager")
+    alone = _logprobs_of_some(model, packed=False)
     model.set_attn_implementation(NAME)
+    apart = (_logprobs_of_some(model, packed=True) - alone).abs().mean().item()
+    if not apart <= (1e-2 if model.dtype == torch.float32 else 0.2):
+        raise ValueError(f"{UNFIT} gives its attention sinks, caps or the like: packed, it is {apart:.2g} nats off")
+
+
+@torch.no_grad()
+def _logprobs_of_some(model: Any, packed: bool) -> torch.Tensor:
+    """Of two short rows, one after the other or together, `[N, V]`."""
+    rows = [[token % model.config.get_text_config().vocab_size for token in own] for own in (range(1, 6), range(3, 12))]
+    training = model.training
+    model.eval()
+    inputs = [Packed.of_lists(own, model.device).inputs() for own in ([rows] if packed else [[row] for row in rows])]
+    if not packed:
+        inputs = [{"input_ids": own["input_ids"], "use_cache": False} for own in inputs]
+    out = torch.cat([model(**own).logits[0].float().log_softmax(-1) for own in inputs])
+    model.train(training)
+    return out
 
 
 def leave_types_to_autocast(model: Any) -> None:

@@ -10,7 +10,7 @@ from trl.trainer.utils import RepeatSampler
 
 from polymath.chat import Format
 from polymath.completion import read
-from polymath.engine.proof import Bound, mean_gap
+from polymath.engine.proof import Bound, check_arrival, mean_gap
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine, TokenLog
 from polymath.episodes import Episode, play
@@ -126,8 +126,8 @@ class RolloutMixin:
 
     def _sample(self, requests: list[Request]) -> list[Sample]:
         samples = self.engine.generate(requests)
-        if not self._is_proven:
-            self._prove(requests, samples)
+        if self.engine.drawn and not self._is_proven:
+            self._prove()
         return samples
 
     def _deliver(self) -> None:
@@ -139,10 +139,11 @@ class RolloutMixin:
         self._log("time/sync", time.perf_counter() - started)
         self._delivered_step, self._is_proven = self._step_number(), self.engine.shares_weights
 
-    def _prove(self, requests: list[Request], samples: list[Sample]) -> None:
-        """Compare a few of the tokens that were just sampled with what the learner makes of them."""
-        bf16 = cast(Any, self).args.bf16
-        gap = mean_gap(cast(Any, self).model, requests, samples, bf16=bf16)
+    def _prove(self) -> None:
+        """Compare weights, and a few of the tokens that were just sampled with what the learner makes of them."""
+        model, bf16 = cast(Any, self).model, cast(Any, self).args.bf16
+        check_arrival(self.engine, model, f"at step {self._step_number()}")
+        gap = mean_gap(model, self.engine.drawn, bf16=bf16)
         self._log("sync/logprob_gap", gap)
         if self._bound is None:
             self._bound = Bound.calibrated(gap, torch.bfloat16 if bf16 else torch.float32)
@@ -157,7 +158,7 @@ class RolloutMixin:
         }
         for mode, own in groups.items():
             self._log(f"length{mode or '/mean'}", sum(sum(episode.mask) for episode in own) / len(own))
-            self._log(f"length/clipped_ratio{mode}", sum(episode.is_truncated() for episode in own) / len(own))
+            self._log(f"length/clipped_ratio{mode}", sum(episode.is_truncated for episode in own) / len(own))
             if mode:
                 self._log(f"turns{mode}", sum(len(episode.turns) for episode in own) / len(own))
 

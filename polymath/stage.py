@@ -148,7 +148,7 @@ class TrainingConfig(StageConfig):
 class RolloutConfig(TrainingConfig, EngineConfig):
     """A stage that trains on completions which the model samples; names as in TRL's trainers."""
 
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0, description="0: every token can be drawn.")
 
@@ -161,6 +161,12 @@ class RolloutConfig(TrainingConfig, EngineConfig):
     def _samples_with_layers_of_its_own(self) -> "RolloutConfig":
         if self.torch_compile and not self.use_vllm:
             raise ValueError("torch_compile is for the learner alone, and transformers samples with the same layers")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_fill_a_step(self) -> "RolloutConfig":
+        if self.num_rows is not None and self.num_rows < self.rows_per_step():
+            raise ValueError(f"num_rows = {self.num_rows} does not fill one step of {self.rows_per_step()} prompts")
         return self
 
     def completions_per_step(self) -> int:

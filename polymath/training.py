@@ -181,6 +181,8 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
         token_log.forget(steps_up_to(done))
     trainer.add_callback(RunCallback(folder, report, token_log))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < trainer.args.max_steps:
+        raise RuntimeError(f"training ended at step {trainer.state.global_step} of {trainer.args.max_steps}")
     with whole_folder(folder.model) as target:
         _save(trainer, target)
     if token_log is not None:

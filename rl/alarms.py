@@ -5,7 +5,7 @@ metrics alone: after a resume, feed the lines of `metrics.jsonl` again and go on
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,10 +53,10 @@ class Alarm:
 
 
 class Alarms:
-    """Watches one stage, of which `modes` are the think modes."""
+    """Watches one stage. `penalties` are its think modes and what reasoning costs in each: None where nothing can."""
 
-    def __init__(self, config: AlarmConfig, modes: Iterable[str]) -> None:
-        self._config, self._modes = config, tuple(modes)
+    def __init__(self, config: AlarmConfig, penalties: Mapping[str, float | None]) -> None:
+        self._config, self._penalties = config, penalties
         self._watches: dict[str, _Watch] = {}
         self._starts: dict[str, _Start] = {}
 
@@ -67,7 +67,7 @@ class Alarms:
         """
         known = {name: value for name, value in metrics.items() if _is_number(value)}
         seen = [*self._equal_rewards(step, known), *self._entropy(step, known)]
-        for mode in self._modes:
+        for mode in self._penalties:
             seen += [*self._truncation(step, known, mode), *self._length(step, known, mode)]
         return seen
 
@@ -77,8 +77,8 @@ class Alarms:
             return
         yield Alarm("truncation", step, mode, share, bound, (
             f"step {step}: {_percent(share)} of the completions in mode {mode} reach their budget, over "
-            f"{_percent(bound)} for {_count(self._config.patience)}; raise modes.{mode}.max_completion_length, or "
-            f"raise modes.{mode}.length_penalty so that shorter reasoning is worth more"
+            f"{_percent(bound)} for {_count(self._config.patience)}; raise modes.{mode}.max_completion_length"
+            + ("" if self._penalties[mode] is None else f", or modes.{mode}.length_penalty, so that shorter is better")
         ))  # fmt: skip
 
     def _equal_rewards(self, step: int, metrics: Mapping[str, float]) -> Iterator[Alarm]:
@@ -115,15 +115,19 @@ class Alarms:
         if self._begins(f"growth of {mode}", tokens > start * factor):
             yield Alarm("length_drift", step, mode, tokens, start * factor, (
                 f"step {step}: completions in mode {mode} have {tokens:.0f} tokens, over {factor:g} times their mean "
-                f"{start:.0f} in the first {_count(self._config.window)}; raise modes.{mode}.length_penalty, or lower "
-                f"modes.{mode}.max_completion_length"
+                f"{start:.0f} in the first {_count(self._config.window)}; lower modes.{mode}.max_completion_length"
+                + ("" if self._penalties[mode] is None else f", or raise modes.{mode}.length_penalty")
             ))  # fmt: skip
         elif fell:
             yield Alarm("length_drift", step, mode, tokens, start / factor, (
                 f"step {step}: completions in mode {mode} have {tokens:.0f} tokens, under 1/{factor:g} of their mean "
-                f"{start:.0f} in the first {_count(self._config.window)}; lower modes.{mode}.length_penalty, "
-                f"where it is 0 that of the modes beside it, or learning_rate"
+                f"{start:.0f} in the first {_count(self._config.window)}; lower {self._what_shortens(mode)}"
             ))  # fmt: skip
+
+    def _what_shortens(self, mode: str) -> str:
+        """Modes share weights: where one has no penalty, those beside it pull it along."""
+        costly = [own for own in (mode, *self._penalties) if self._penalties[own]]
+        return f"modes.{costly[0]}.length_penalty, or learning_rate" if costly else "learning_rate, or raise beta"
 
     def _begins(self, condition: str, holds: bool, patience: int = 1) -> bool:
         return self._watches.setdefault(condition, _Watch(patience, self._config.patience)).begins(holds)
@@ -175,7 +179,7 @@ def _other_tasks(verified: float | None) -> str:
 
 
 def _count(steps: int) -> str:
-    return "1 step" if steps == 1 else f"{steps} steps"
+    return "1 logged step" if steps == 1 else f"{steps} logged steps"
 
 
 def _percent(share: float) -> str:

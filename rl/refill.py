@@ -18,7 +18,7 @@ def has_signal(rewards_GK: torch.Tensor) -> torch.Tensor:
 
 
 class Reserve:
-    """Prompts that no batch holds; which of them are taken depends on the seed, step and round alone."""
+    """Prompts drawn beside those of the batches; which are taken depends on the seed, step and round alone."""
 
     def __init__(self, rows: Sequence[Batch], rounds: int, seed: int) -> None:
         self.rounds, self.seed = rounds if rows else 0, seed

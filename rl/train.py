@@ -46,6 +46,14 @@ def run(job: StageJob, report: Report) -> None:
             train_dataset=prompt_dataset(materials.rows),
             processing_class=materials.tokenizer,
             peft_config=materials.peft_config,
-            callbacks=[AlarmCallback(Alarms(config.alarms, job.modes), folder, report)],
+            callbacks=[AlarmCallback(Alarms(config.alarms, _penalties(job, config)), folder, report)],
         )
         train(trainer, job, report)
+
+
+def _penalties(job: StageJob, config: GrpoConfig) -> dict[str, float | None]:
+    """What reasoning costs in each mode; None in one without reasoning, and where no reward makes it cost anything."""
+    costs = any(reward.name == "length_penalty" for reward in config.rewards)
+    return {
+        name: mode.length_penalty if costs and mode.think != "non_think" else None for name, mode in job.modes.items()
+    }

@@ -23,6 +23,7 @@ from rl.refill import Reserve, has_signal
 from rl.rewards import Scorer
 
 KEPT_CHUNK = 1024  # tokens whose kept rows of the head are gathered at a time
+SCALES = "final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier"
 
 
 class SpecialistTrainer(RolloutMixin, GRPOTrainer):
@@ -36,6 +37,8 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
     def __init__(self, *, scorer: Scorer, reserve: Reserve, **kwargs: Any) -> None:
         super().__init__(reward_funcs=scorer.functions(), **kwargs)
         self.scorer, self.reserve = scorer, reserve
+        if self.sampling.truncates():
+            _refuse_scaled_logits(self.accelerator.unwrap_model(self.model).config.get_text_config())
         self._inputs: Batch | None = None  # of the loss that is being computed
         self._group_size = cast(int, self.num_generations)
         if self.ref_model is not None:  # of the KL: it reads the same packed inputs
@@ -236,6 +239,13 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
             figures["sync/off_policy_masked"] = 1 - keep.float().mean()
         for name, value in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True):
             self._log(name, value)
+
+
+def _refuse_scaled_logits(config: Any) -> None:
+    """What a model does to its logits after the head, the loss within a support does not."""
+    for name in SCALES:
+        if getattr(config, name, None) not in (None, 1.0):
+            raise ValueError(f"top_k is not for this model, which scales or caps its logits ({name}): take it out")
 
 
 class AlarmCallback(TrainerCallback):

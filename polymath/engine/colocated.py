@@ -4,6 +4,7 @@ import gc
 import math
 import os
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from transformers import AutoConfig
 
 from polymath.engine.delivery import Adapter, adapter_of, weights_of
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
+from polymath.engine.readback import adapter_difference, weights_difference
 
 KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
@@ -74,8 +76,19 @@ class ColocatedEngine:
             kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
         )
         self.max_length = int(self.llm.llm_engine.model_config.max_model_len)
+        self._own_rows: dict[str, tuple[list[int], torch.Tensor]] = {}  # the base's, where an adapter's stand now
         self.can_sleep, self.asleep = settings.enable_sleep_mode, False
-        self.version, self.adapter = 0, None
+        self.version, self.adapter, self.seed = 0, None, settings.seed
+
+    def difference(self, policy: Any) -> str:
+        """See `Engine.difference`; vLLM's buffers are read back."""
+        if not isinstance(policy, PeftModel):
+            return weights_difference(self._runner.model, dict(policy.named_parameters()))
+        if self.adapter is None:
+            return "the adapter, which is not asked for"
+        return adapter_difference(
+            self._runner.lora_manager._adapter_manager, self.adapter.lora_int_id, adapter_of(policy)
+        )
 
     @property
     def _runner(self) -> Any:
@@ -111,14 +124,24 @@ class ColocatedEngine:
             raise ValueError(f"vLLM has no layer for the adapter's {sorted(unknown)[0]}: take it out of target_modules")
         manager.activate_adapter(lora.id)
         self.adapter = LoRARequest(f"policy-{self.version}", self.version, "in memory")
-        for table, rows in adapter.token_rows.items():
-            self._write_rows(table, adapter.token_ids, rows)
+        self._deliver_rows(adapter)
 
-    def _write_rows(self, table: str, ids: list[int], rows: torch.Tensor) -> None:
-        """Some rows of a table of the vocabulary, in the engine's own copy of the base."""
-        for path, parameter in self._runner.model.named_parameters():
-            if path.replace(".base_layer", "").endswith(f"{table}.weight"):
-                parameter[torch.tensor(ids, device=parameter.device)] = rows.to(parameter)
+    def _deliver_rows(self, adapter: Adapter) -> None:
+        """Trained rows of the vocabulary go into the engine's copy of the base; those of the last adapter go out."""
+        if not adapter.token_rows and not self._own_rows:
+            return
+        tables = {path.replace(".base_layer", ""): own for path, own in self._runner.model.named_parameters()}
+
+        def write(table: str, ids: list[int], rows: torch.Tensor) -> tuple[list[int], torch.Tensor]:
+            (parameter,) = (own for path, own in tables.items() if path.endswith(f"{table}.weight"))
+            places = torch.tensor(ids, device=parameter.device)
+            before = parameter[places]
+            parameter[places] = rows.to(parameter)
+            return ids, before
+
+        for table, (ids, rows) in self._own_rows.items():
+            write(table, ids, rows)
+        self._own_rows = {table: write(table, adapter.token_ids, rows) for table, rows in adapter.token_rows.items()}
         if self._on_cpu:
             self._repack_head()
 
@@ -148,11 +171,11 @@ class ColocatedEngine:
         self.wake()
         prompts = [{"prompt_token_ids": request.prompt_ids} for request in requests]
         params = [_params(request.sampling) for request in requests]
-        ids = self.llm.enqueue(prompts, params, lora_request=self.adapter, use_tqdm=False)  # type: ignore[arg-type]
-        drawn = {own: _Drawn(place, requests[place].sampling) for place, own in enumerate(ids)}
-        # Read from the core: making outputs for users out of each token would take a sixth of the time
-        self.llm.llm_engine.output_processor.abort_requests(ids, internal=True)
-        with _no_garbage_collection():
+        with _noise_of(self.seed, requests), _no_garbage_collection():
+            ids = self.llm.enqueue(prompts, params, lora_request=self.adapter, use_tqdm=False)  # type: ignore[arg-type]
+            drawn = {own: _Drawn(place, requests[place].sampling) for place, own in enumerate(ids)}
+            # Read from the core: making outputs for users out of each token would take a sixth of the time
+            self.llm.llm_engine.output_processor.abort_requests(ids, internal=True)
             self._draw(drawn, watch)
         return [one.sample() for one in drawn.values()]
 
@@ -205,6 +228,24 @@ def _room_for_keys(folder: Path, settings: ColocatedSettings) -> int | None:
     allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1])
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return needed if needed + weights < allowed else None
+
+
+@contextmanager
+def _noise_of(seed: int, requests: Sequence[Request]) -> Iterator[None]:
+    """Random numbers that follow from what is asked for; the learner's own are left as they are.
+
+    vLLM takes them from torch's generator or from NumPy's, and a run that is gone on with begins both anew: without
+    this, a completion would meet the numbers again that it was begun with.
+    """
+    asked = f"{seed}/{[(request.key, request.written) for request in requests]}"
+    number, before = zlib.crc32(asked.encode()), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        torch.manual_seed(number)
+        np.random.seed(number)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
 
 
 @contextmanager

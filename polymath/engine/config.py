@@ -25,6 +25,8 @@ class EngineConfig(StrictModel):
 
     @model_validator(mode="after")
     def _a_server_has_an_address(self) -> "EngineConfig":
+        if self.vllm_mode == "server" and not self.use_vllm:
+            raise ValueError("vllm_mode: server goes with use_vllm: true; without it nothing samples with vLLM")
         if self.use_vllm and (self.vllm_mode == "server") != (self.vllm_server_base_url is not None):
             raise ValueError("vllm_mode: server goes with vllm_server_base_url, and colocate without")
         return self

@@ -35,6 +35,10 @@ class LocalEngine:
         self.policy = policy
         self.max_length = int(policy.config.max_position_embeddings)
 
+    def difference(self, policy: Any) -> str:
+        """See `Engine.difference`; there is one set of weights."""
+        return ""
+
     def wake(self) -> None:
         """It never sleeps."""
 

@@ -3,8 +3,9 @@
     gap   = mean over some sampled tokens of |log p_engine - log p_learner|, in nats
     bound = max(FACTOR * the first gap of the stage, the noise of the engine's type)
 
-An adapter that did not arrive, arrived in part or is not asked for by its name changes likelihoods by far more than
-rounding does. Rivals' users lost months to rollouts of an old policy, which no loss curve shows.
+That tells another model, template or scaling, and an adapter of long ago. A single small step moves likelihoods by less
+than rounding does: therefore what the engine's buffers hold is compared as well, to the bit, where they can be read.
+Rivals' users lost months to rollouts of an old policy, which no loss curve shows.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
+from polymath.engine.wal import LoggedEngine
 from polymath.packed import Packed
 
 FACTOR = 5.0
@@ -56,15 +58,25 @@ def prove(engine: Engine, policy: Any, prompts: Sequence[list[int]], *, bf16: bo
     """Sample some tokens after a few of the prompts; the gap, or `DeliveryError` where it is no rounding."""
     sampling = Sampling(PROBE_TOKENS, ())
     requests = [Request(f"proof/{place}", ids, sampling) for place, ids in enumerate(prompts[:PROBES])]
-    gap = mean_gap(policy, requests, engine.generate(requests), bf16=bf16)
+    check_arrival(engine, policy, "for an evaluation")
+    gap = mean_gap(policy, list(zip(requests, engine.generate(requests), strict=True)), bf16=bf16)
     Bound.calibrated(gap, torch.bfloat16 if bf16 else torch.float32)
     return gap
 
 
-def mean_gap(learner: Any, requests: Sequence[Request], samples: Sequence[Sample], *, bf16: bool) -> float:
+def check_arrival(engine: Engine | LoggedEngine, policy: Any, when: str) -> None:
+    """Raise `DeliveryError` where the engine's own weights are seen to be others than the policy's."""
+    if what := engine.difference(policy):
+        raise DeliveryError(
+            f"the policy that was delivered {when} is not what the engine samples from; the first difference: {what}. "
+            "What it has sampled is not used; `polymath resume` goes on before it"
+        )
+
+
+def mean_gap(learner: Any, drawn: Sequence[tuple[Request, Sample]], *, bf16: bool) -> float:
     """Mean absolute difference of log-probabilities in nats, over the first tokens of a few of the samples."""
-    every = range(0, len(samples), max(1, len(samples) // PROBES))[:PROBES]
-    probes = [(requests[place], samples[place].until(PROBE_TOKENS)) for place in every]
+    every = range(0, len(drawn), max(1, len(drawn) // PROBES))[:PROBES]
+    probes = [(drawn[place][0], drawn[place][1].until(PROBE_TOKENS)) for place in every]
     engine = torch.tensor([value for _, sample in probes for value in sample.logprobs])
     return (engine - _learner_logprobs(learner, probes, bf16).cpu()).abs().mean().item()
 

@@ -83,6 +83,10 @@ class Engine(Protocol):
         """Sample from now on with the weights that `policy` (a PreTrainedModel or PeftModel) has at this moment."""
         ...
 
+    def difference(self, policy: Any) -> str:
+        """What the engine would sample with that `policy` does not have; '' where nothing is seen to differ."""
+        ...
+
     def wake(self) -> None:
         """Take the device's memory back; nothing where the engine is awake."""
         ...

@@ -112,6 +112,12 @@ class ServerEngine:
         else:
             self._deliver_weights(policy)
 
+    def difference(self, policy: Any) -> str:
+        """See `Engine.difference`; of adapters the server says their names, of weights nothing."""
+        names = {card["id"] for card in self.server.call("GET", "/v1/models")["data"]}
+        due = f"{self.name}-{self.version}" if isinstance(policy, PeftModel) else self.model
+        return "" if self.model == due and due in names else f"the adapter {due}, which is not asked for or not there"
+
     def _deliver_adapter(self, adapter: Adapter, name: str) -> None:
         """The new one in, the old one out; its files stay as long as the server may look for them."""
         if adapter.token_rows:

@@ -27,11 +27,11 @@ class TokenLog:
         self.samples: dict[str, Sample] = {}
         self.complete: set[str] = set()
         self._file: TextIO | None = None
-        for line in read_lines(path):
-            new = Sample(line["ids"], line["logprobs"], line.get("kept"))
-            self.samples.setdefault(line["key"], Sample()).extend(new)
-            if line["done"]:
-                self.complete.add(line["key"])
+        for number, line in enumerate(read_lines(path), 1):
+            key, new, done = _parsed(line, f"{path}:{number}")
+            self.samples.setdefault(key, Sample()).extend(new)
+            if done:
+                self.complete.add(key)
         self.forget(lambda key: False)  # cuts off a line that a crash left unfinished
 
     def append(self, told: Sequence[tuple[str, Sample, bool]]) -> None:
@@ -62,6 +62,16 @@ def _line(key: str, sample: Sample, done: bool) -> dict[str, Any]:
     return {"key": key, "ids": sample.ids, "logprobs": sample.logprobs, **kept, "done": done}
 
 
+def _parsed(line: Any, place: str) -> tuple[str, Sample, bool]:
+    try:
+        new = Sample(line["ids"], line["logprobs"], line.get("kept"))
+        if len(new.ids) == len(new.logprobs):
+            return line["key"], new, line["done"]
+    except (KeyError, TypeError, AttributeError):
+        pass
+    raise ValueError(f"{place}: no line of a token log; delete the file, and what no checkpoint holds is sampled anew")
+
+
 def _write(file: TextIO, lines: Iterable[dict[str, Any]]) -> None:
     file.writelines(json.dumps(line) + "\n" for line in lines)
     file.flush()
@@ -74,7 +84,9 @@ class LoggedEngine:
     def __init__(self, engine: Engine, log: TokenLog) -> None:
         self.engine, self.log = engine, log
         self.max_length, self.shares_weights = engine.max_length, engine.shares_weights
-        self.deliver, self.wake, self.sleep, self.close = engine.deliver, engine.wake, engine.sleep, engine.close
+        self.deliver, self.difference = engine.deliver, engine.difference
+        self.wake, self.sleep, self.close = engine.wake, engine.sleep, engine.close
+        self.drawn: list[tuple[Request, Sample]] = []  # by the last call, what the log had taken as prompt
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """See `Engine.generate`; what the log has is not sampled again, and what is sampled goes into the log."""
@@ -95,6 +107,7 @@ class LoggedEngine:
 
         drawn = self.engine.generate(rest, note) if rest else []
         note([(own, sample, True) for own, sample in enumerate(drawn)])
+        self.drawn = list(zip(rest, drawn, strict=True))
         for place, sample in zip(left, drawn, strict=True):
             samples[place].extend(sample)
         return samples

