@@ -24,11 +24,12 @@ def adapter_difference(manager: Any, version: int, adapter: Adapter) -> str:
     held, expected = {}, {}
     for path, module in manager.modules.items():
         for place, part in enumerate(manager.packed_modules.get(path, [path])):
-            for is_a, buffers in ((True, module.lora_a_stacked), (False, module.lora_b_stacked)):
+            for is_a in (True, False):
                 if (own := learner.get((part, is_a))) is None:
                     continue
                 name = f"{part}.lora_{'A' if is_a else 'B'}"
-                held[name] = buffers[place][slot, 0, : own.shape[0], : own.shape[1]]
+                buffer = (module.lora_a_stacked if is_a else module.lora_b_stacked)[place]
+                held[name] = buffer[slot, 0, : own.shape[0], : own.shape[1]]
                 expected[name] = own.to(held[name]) if is_a else own.to(held[name]) * scaling
     differences = torch._foreach_sub([*held.values()], [*expected.values()])  # pyright: ignore[reportPrivateImportUsage]
     norms = torch._foreach_norm(differences, ord=torch.inf)  # pyright: ignore[reportPrivateImportUsage]
