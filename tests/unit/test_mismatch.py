@@ -277,6 +277,18 @@ def test_a_cut_that_training_cannot_know_is_refused() -> None:
     assert GrpoConfig.model_validate(stage | {"top_p": 0.9, "top_k": 64}).top_k == 64
     assert GrpoConfig.model_validate(stage | {"top_k": 64}).top_p == 1
     assert GrpoConfig.model_validate(stage).top_k == 0
+    with pytest.raises(ValidationError, match="num_rows = 3 does not fill one step of 8 prompts"):
+        GrpoConfig.model_validate(stage | {"num_rows": 3})
+    with pytest.raises(ValidationError, match="vllm_mode: server goes with use_vllm: true"):
+        GrpoConfig.model_validate(stage | {"vllm_mode": "server", "vllm_server_base_url": "http://localhost:8000"})
+
+
+def test_a_support_knows_nothing_of_scaled_logits(words: Any, trainer_for: Any) -> None:
+    scaled = tiny(words)
+    scaled.config.logits_scaling = 3.0
+    trainer_for(scaled, PROMPTS)
+    with pytest.raises(ValueError, match=r"top_k is not for this model, .*\(logits_scaling\)"):
+        trainer_for(scaled, PROMPTS, top_k=7)
 
 
 def test_the_engine_is_asked_for_what_the_stage_samples_with(trainer_for: Any, words: Any) -> None:

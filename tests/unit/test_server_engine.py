@@ -222,6 +222,9 @@ def test_an_adapter_goes_over_under_a_new_name(served: Served, shared: Path) -> 
         _, name = served.names()  # the base and one adapter
         assert name not in seen and len(list(shared.iterdir())) == 1
         seen.add(name)
+        assert engine.difference(policy) == ""
+    engine._unload(name)
+    assert engine.difference(policy) == f"the adapter {name}, which is not asked for or not there"
     engine.close()
     assert len(served.names()) == 1 and not list(shared.iterdir())
 

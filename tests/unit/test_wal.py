@@ -99,13 +99,17 @@ def test_only_what_is_missing_is_sampled(tmp_path: Path, script: dict[str, Any],
             log.append([(request.key, Sample(sample.ids[:cut], sample.logprobs[:cut], kept), done)])
     engine = script["engine"]()
     counting = Counting(engine.policy, seed=0)
-    assert_same(LoggedEngine(counting, TokenLog(log.path)).generate(requests), uninterrupted)
+    logged = LoggedEngine(counting, TokenLog(log.path))
+    assert_same(logged.generate(requests), uninterrupted)
     rest = [place for place, done in enumerate(is_whole) if not done]
     assert 20 < len(rest) < len(requests) - 20
     assert [request.key for request in counting.asked] == [requests[place].key for place in rest]
     for request, place in zip(counting.asked, rest, strict=True):
         assert request.written == cuts[place] and request.sampling.max_tokens == script["MOST"] - cuts[place]
         assert request.prompt_ids == requests[place].prompt_ids + uninterrupted[place].ids[: cuts[place]]
+    # what proves a delivery is what was drawn now, and nothing that the log had
+    assert [request for request, _ in logged.drawn] == counting.asked
+    assert_same([own for _, own in logged.drawn], [uninterrupted[place].after(cuts[place]) for place in rest])
     counting.asked = ()
     assert_same(LoggedEngine(counting, TokenLog(log.path)).generate(requests), uninterrupted)
     assert counting.asked == ()  # everything was on the disk
