@@ -1,7 +1,7 @@
 """Proof that the engine samples what the learner holds: both say how likely the tokens were that were just sampled.
 
     gap   = mean over some sampled tokens of |log p_engine - log p_learner|, in nats
-    bound = max(FACTOR * the first gap of the stage, the noise of the engine's type)
+    bound = FACTOR * the first gap of the stage, from the noise of the engine's type to what is possible
 
 That tells another model, template or scaling, and an adapter of long ago. A single small step moves likelihoods by less
 than rounding does: therefore what the engine's buffers hold is compared as well, to the bit, where they can be read.
@@ -42,7 +42,7 @@ class Bound:
                 f"sync/logprob_gap is {first_gap:.3g} nats at the first delivery: engine and learner hold different "
                 "weights, or the engine does not know the model (look for another attention, scaling or template)"
             )
-        return cls(max(FACTOR * first_gap, NOISE[dtype]))
+        return cls(min(max(FACTOR * first_gap, NOISE[dtype]), 1.5 * IMPOSSIBLE[dtype]))
 
     def check(self, gap: float, step: int) -> None:
         """Raise `DeliveryError` where the gap of this step is larger, or no number."""

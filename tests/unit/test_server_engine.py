@@ -212,7 +212,7 @@ def test_the_kept_support_is_known(served: Served) -> None:
 
 def test_an_adapter_goes_over_under_a_new_name(served: Served, shared: Path) -> None:
     engine, policy, requests = served.engine(), adapted(served.model), requests_of(LOOSE)
-    seen = set(served.names())
+    seen, name = set(served.names()), ""
     for seed in range(2):
         old = copy.deepcopy(policy)
         move(policy, seed)
