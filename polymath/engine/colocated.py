@@ -174,7 +174,7 @@ class ColocatedEngine:
         with _noise_of(self.seed, requests), _no_garbage_collection():
             ids = self.llm.enqueue(prompts, params, lora_request=self.adapter, use_tqdm=False)  # type: ignore[arg-type]
             drawn = {own: _Drawn(place, requests[place].sampling) for place, own in enumerate(ids)}
-            # Read from the core: making outputs for users out of each token would take a sixth of the time
+            # Tokens are read from the core: what vLLM makes of each for its users takes time, and nobody reads it here
             self.llm.llm_engine.output_processor.abort_requests(ids, internal=True)
             self._draw(drawn, watch)
         return [one.sample() for one in drawn.values()]

@@ -40,7 +40,7 @@ def adapter_of(policy: PeftModel) -> Adapter:
 
 
 def _parameters(policy: PeftModel, name: str) -> dict[str, torch.nn.Parameter]:
-    """The adapter's parameters; their values change, they do not, and to look for them takes half of a delivery."""
+    """The adapter's parameters; their values change, they do not, and the search for them takes long."""
     known, own = _FOUND.get(policy, ("", {}))
     if known != name:
         own = {path.replace(f".{name}", ""): p for path, p in policy.named_parameters() if f".{name}" in path}
