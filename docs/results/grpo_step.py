@@ -245,7 +245,9 @@ def main() -> None:
             sync()
             times.append(now() - started)
         result["sync_ms"] = round(1000 * statistics.median(times), 1)
-        result["syncs"], result["base_unchanged"] = given.syncs, before == base_bits(trainer.model)
+        result["syncs"] = given.syncs
+        if given.weights == "lora":
+            result["base_unchanged"] = before == base_bits(trainer.model)
     result["versions"] = {"torch": torch.__version__, "device": torch.cuda.get_device_name() if ON_GPU else "cpu"}
     line = json.dumps(result)
     with (Path(os.environ.get("OUT", ".")) / "grpo_step.jsonl").open("a") as file:
