@@ -17,7 +17,6 @@ from polymath.engine.proof import PROBES, prove
 from polymath.engine.protocol import Engine, Sampling
 from polymath.episodes import Episode, play
 from polymath.eval_config import EvalConfig
-from polymath.packed import use_packed_attention
 from polymath.run_dir import StageDir, append_line, keep_lines, read_json, write_json, write_text
 from polymath.stage import StageJob
 from polymath.training import Report, peak_memory
@@ -67,7 +66,6 @@ def _score_model(
             for row in held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
         ]
         if not gap and not engine.shares_weights:
-            use_packed_attention(model)
             prompts = tokenizer([row.prompt for row in rows[:PROBES]], add_special_tokens=False)["input_ids"]
             gap = {f"sync/logprob_gap/{name}": prove(engine, model, prompts, bf16=config.bf16)}
         episodes = _play(f"{name}/{domain}", rows, engine, tokenizer, form, config)

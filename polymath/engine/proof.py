@@ -16,7 +16,6 @@ import torch
 
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine
-from polymath.packed import Packed
 
 FACTOR = 5.0
 NOISE = {torch.float32: 2e-3, torch.bfloat16: 5e-2}  # gaps that rounding alone explains, whatever the first one was
@@ -83,16 +82,19 @@ def mean_gap(learner: Any, drawn: Sequence[tuple[Request, Sample]], *, bf16: boo
 
 @torch.no_grad()
 def _learner_logprobs(model: Any, probes: Sequence[tuple[Request, Sample]], bf16: bool) -> torch.Tensor:
-    """Log-probabilities `[N]` of the samples' tokens by the learner's own forward."""
-    packed = Packed.of_lists([request.prompt_ids + sample.ids for request, sample in probes], model.device)
-    ends, lengths = packed.offsets[1:].tolist(), [len(sample.ids) for _, sample in probes]
-    before = [end - length + place - 1 for end, length in zip(ends, lengths, strict=True) for place in range(length)]
-    where = torch.tensor(before, device=model.device)
+    """Log-probabilities `[N]` of the samples' tokens by the learner's own forward, padded: any model can be proved."""
+    rows = [request.prompt_ids + sample.ids for request, sample in probes]
+    longest, keep = max(map(len, rows)), 1 + max(len(sample.ids) for _, sample in probes)
+    ids_BT = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=model.device)
+    mask_BT = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     training = model.training
     model.eval()  # an engine drops nothing out
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16), torch.compiler.set_stance("force_eager"):
-        logits = model(**packed.inputs(), logits_to_keep=where).logits[0].float()
+        out = model(ids_BT, attention_mask=mask_BT, position_ids=positions_BT, use_cache=False, logits_to_keep=keep)
     model.train(training)
+    logits = torch.cat([row[-len(s.ids) - 1 : -1] for row, (_, s) in zip(out.logits.float(), probes, strict=True)])
+    tokens = torch.tensor([token for _, sample in probes for token in sample.ids], device=model.device)
     sampling = probes[0][0].sampling
     logits = logits / sampling.temperature
     if sampling.truncates():
@@ -100,4 +102,4 @@ def _learner_logprobs(model: Any, probes: Sequence[tuple[Request, Sample]], bf16
         for place, kept in enumerate(kept for _, sample in probes for kept in sample.kept or []):
             outside[place, kept] = False
         logits = logits.masked_fill(outside, -torch.inf)
-    return logits.log_softmax(-1).gather(1, packed.ids[0, where + 1][:, None])[:, 0]
+    return logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]

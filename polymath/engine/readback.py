@@ -13,7 +13,10 @@ from polymath.engine.delivery import Adapter
 
 @torch.no_grad()
 def adapter_difference(manager: Any, version: int, adapter: Adapter) -> str:
-    """What is not as in `adapter` among the buffers that requests of this version are computed with; '' if nothing."""
+    """What is not as in `adapter` among the buffers that requests of this version are computed with; '' if nothing.
+
+    vLLM keeps a head's and an embedding's otherwise; those are not looked at.
+    """
     from vllm.lora.utils import parse_fine_tuned_lora_name
 
     if version not in manager.lora_index_to_id:
@@ -25,12 +28,15 @@ def adapter_difference(manager: Any, version: int, adapter: Adapter) -> str:
     for path, module in manager.modules.items():
         for place, part in enumerate(manager.packed_modules.get(path, [path])):
             for is_a in (True, False):
-                if (own := learner.get((part, is_a))) is None:
+                buffers: Any = getattr(module, "lora_a_stacked" if is_a else "lora_b_stacked", None)
+                own = learner.get((part, is_a))
+                if own is None or not isinstance(buffers, tuple | list):
                     continue
                 name = f"{part}.lora_{'A' if is_a else 'B'}"
-                buffer = (module.lora_a_stacked if is_a else module.lora_b_stacked)[place]
-                held[name] = buffer[slot, 0, : own.shape[0], : own.shape[1]]
+                held[name] = buffers[place][slot, 0, : own.shape[0], : own.shape[1]]
                 expected[name] = own.to(held[name]) if is_a else own.to(held[name]) * scaling
+    if not held:
+        return ""
     differences = torch._foreach_sub([*held.values()], [*expected.values()])  # pyright: ignore[reportPrivateImportUsage]
     norms = torch._foreach_norm(differences, ord=torch.inf)  # pyright: ignore[reportPrivateImportUsage]
     largest = torch.stack(norms).tolist()

@@ -21,7 +21,6 @@ from polymath.engine.delivery import Adapter
 from polymath.engine.opening import open_engine
 from polymath.engine.proof import Bound, DeliveryError, prove
 from polymath.engine.protocol import Request, Sampling
-from polymath.packed import use_packed_attention
 from polymath.stage import RolloutConfig
 
 SETTINGS = ColocatedSettings(dtype="float32", max_num_seqs=32, seed=0)
@@ -190,7 +189,6 @@ def test_a_large_support_is_told_in_whole(tmp_path: Path) -> None:
 
 
 def is_proven_before_it_is_evaluated(engine: ColocatedEngine, model: Any) -> None:
-    use_packed_attention(model)
     assert prove(engine, model, PROMPTS, bf16=False) < 1e-4
     move(model)
     with pytest.raises(DeliveryError, match="for an evaluation .* the first difference: "):
