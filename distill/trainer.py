@@ -15,7 +15,7 @@ from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.teachers import Teacher
 from polymath.rollouts import Batch, RolloutMixin
-from polymath.training import KEPT_A_STEP, write_rollouts
+from polymath.training import places_to_show, write_rollouts
 from polymath.vocabulary import decode
 
 SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask")
@@ -80,10 +80,13 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         }
 
     def _keep_some(self, inputs: list[Batch]) -> None:
-        """Write the first episodes of the batch to `rollouts.jsonl`."""
         kept = [
-            {"prompt": row["prompt"], "completion": decode(self._tokenizer, episode.ids), "teacher_id": row["domain"]}
-            for row, episode in zip(inputs[:KEPT_A_STEP], self._episodes, strict=False)
+            {
+                "prompt": inputs[place]["prompt"],
+                "completion": decode(self._tokenizer, self._episodes[place].ids),
+                "teacher_id": inputs[place]["domain"],
+            }
+            for place in places_to_show(inputs)
         ]
         write_rollouts(self.folder, self._step_number(), kept)
 

@@ -80,8 +80,8 @@ def read(
 
 def _reasoning(ids: Sequence[int], turn: Turn, tokenizer: Any) -> int:
     """Tokens of a turn before its reasoning is closed, all of them where it never is."""
-    close = tokenizer.get_vocab().get(END_THINK)
-    if close is None:  # the mark is several tokens here
+    close = tokenizer.convert_tokens_to_ids(END_THINK)  # `get_vocab` would copy the vocabulary for every completion
+    if close in (None, tokenizer.unk_token_id):  # the mark is several tokens here
         return len(tokenizer.encode(turn["reasoning"], add_special_tokens=False))
     return list(ids).index(close) if close in ids else len(ids)
 

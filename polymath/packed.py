@@ -22,6 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 NAME = "polymath_packed"  # under which transformers knows the attention
 LAYER_TYPES = {"full_attention", "sliding_attention"}
+SPREAD = 7919  # a prime: its multiples come by every part of a vocabulary
 UNFIT = "this model cannot be trained on what it samples, for sequences are packed here, and it"
 
 
@@ -95,8 +96,13 @@ def use_packed_attention(model: Any) -> None:
 
 @torch.no_grad()
 def _logprobs_of_some(model: Any, packed: bool) -> torch.Tensor:
-    """Of two short rows, one after the other or together, `[N, V]`."""
-    rows = [[token % model.config.get_text_config().vocab_size for token in own] for own in (range(1, 6), range(3, 12))]
+    """Of two short rows, one after the other or together, `[N, V]`.
+
+    Their tokens are from all over the vocabulary: among the first ones are tokens of formats, which training may never
+    have shown, and after which a model in bfloat16 is chaos.
+    """
+    size = model.config.get_text_config().vocab_size
+    rows = [[place * SPREAD % size for place in own] for own in (range(1, 6), range(7, 16))]
     training = model.training
     model.eval()
     inputs = [Packed.of_lists(own, model.device).inputs() for own in ([rows] if packed else [[row] for row in rows])]

@@ -3,6 +3,7 @@
 import resource
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,6 +260,17 @@ class RunCallback(TrainerCallback):
         (self.folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()
         if self.token_log is not None:
             self.token_log.forget(steps_up_to(state.global_step))
+
+
+def places_to_show(rows: Sequence[dict[str, Any]], group: int = 1) -> list[int]:
+    """Of a batch in groups of so many rows, the first rows of a few groups: of every domain and mode in turn."""
+    seen: Counter[tuple[str, str]] = Counter()
+    turns = []
+    for place in range(0, len(rows), group):
+        own = (rows[place]["domain"], rows[place]["mode"])
+        turns.append((seen[own], place))
+        seen[own] += 1
+    return [place for _, place in sorted(turns)[:KEPT_A_STEP]]
 
 
 def write_rollouts(folder: StageDir, step: int, rollouts: Sequence[dict[str, Any]]) -> None:

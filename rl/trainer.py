@@ -15,7 +15,7 @@ from polymath.episodes import Episode
 from polymath.packed import Packed, use_packed_attention
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.run_dir import StageDir, append_line, read_lines
-from polymath.training import KEPT_A_STEP, Report, metric_names, write_rollouts
+from polymath.training import Report, metric_names, places_to_show, write_rollouts
 from rl.alarms import Alarms
 from rl.config import Mode
 from rl.mismatch import importance_ratio, kept_logprobs
@@ -119,7 +119,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
     def _keep_some(self, rows: list[Batch], episodes: Sequence[Episode]) -> None:
         kept = [
             {"prompt": rows[place]["prompt"], "turns": episodes[place].turns, "rewards": self.scorer.told(place)}
-            for place in range(0, len(rows), len(rows) // KEPT_A_STEP or 1)
+            for place in places_to_show(rows, self._group_size)
         ]
         write_rollouts(self.folder, self._step_number(), kept)
 
