@@ -1,5 +1,6 @@
 """Packed sequences against padded ones: the same numbers, and the same gradients, as TRL's own forward."""
 
+import shutil
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from transformers import (
 )
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from polymath.packed import NAME, Packed, use_packed_attention
+from polymath.packed import NAME, Packed, compile_layers, use_packed_attention
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -158,6 +159,30 @@ def test_the_trainer_computes_what_trl_does(trainer_for: Any, lora: bool, batch_
     assert ours[0].std() > 0.5 and torch.allclose(ours[0], theirs[0], atol=1e-5)
     assert torch.allclose(ours[1], theirs[1], atol=1e-5)
     assert all(torch.allclose(one, other, atol=2e-4) for one, other in zip(ours[2], theirs[2], strict=True))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+def test_compiled_layers_compute_the_same() -> None:
+    small = Qwen3Config(**SIZES | {"num_hidden_layers": 1}, num_key_value_heads=2)
+    adapter = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    torch.manual_seed(0)
+    model: Any = get_peft_model(Qwen3ForCausalLM(small), adapter)
+    model.enable_input_require_grads()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    use_packed_attention(model)
+    ids, mask = batch("both")
+    results = []
+    for compiled in (False, True):
+        if compiled:
+            compile_layers(model)
+        model.train()
+        for rows in (5, 3):  # different numbers of tokens
+            values = packed_values(model, ids[:rows], mask[:rows])
+            results.append([values.detach(), *gradients(model, values)])
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0  # pyright: ignore[reportAttributeAccessIssue]
+    for plain, compiled in zip(results[:2], results[2:], strict=True):
+        assert len(plain) == len(compiled) > 10
+        assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(plain, compiled, strict=True))
 
 
 def test_a_model_that_packing_would_change_is_refused() -> None:
