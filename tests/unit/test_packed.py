@@ -1,6 +1,6 @@
 """Packed sequences against padded ones: the same numbers, and the same gradients, as TRL's own forward."""
 
-import shutil
+from functools import partialmethod
 from typing import Any
 
 import pytest
@@ -161,10 +161,12 @@ def test_the_trainer_computes_what_trl_does(trainer_for: Any, lora: bool, batch_
     assert all(torch.allclose(one, other, atol=2e-4) for one, other in zip(ours[2], theirs[2], strict=True))
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
-def test_compiled_layers_compute_the_same() -> None:
-    small = Qwen3Config(**SIZES | {"num_hidden_layers": 1}, num_key_value_heads=2)
+def test_compiled_layers_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, with their gradients, for any number of tokens; making kernels of that takes a minute on a CPU."""
+    stock = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(stock, backend="aot_eager"))
     adapter = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    small = Qwen3Config(**SIZES | {"num_hidden_layers": 1}, num_key_value_heads=2)
     torch.manual_seed(0)
     model: Any = get_peft_model(Qwen3ForCausalLM(small), adapter)
     model.enable_input_require_grads()
@@ -179,7 +181,7 @@ def test_compiled_layers_compute_the_same() -> None:
         for rows in (5, 3):  # different numbers of tokens
             values = packed_values(model, ids[:rows], mask[:rows])
             results.append([values.detach(), *gradients(model, values)])
-    assert torch._dynamo.utils.counters["frames"]["ok"] > 0  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # pyright: ignore[reportAttributeAccessIssue]
     for plain, compiled in zip(results[:2], results[2:], strict=True):
         assert len(plain) == len(compiled) > 10
         assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(plain, compiled, strict=True))
