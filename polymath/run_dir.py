@@ -51,14 +51,17 @@ def append_line(path: Path, data: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a JSONL file; a last line that a crash cut short is left out."""
+    """The lines of a JSONL file; a last line that a crash cut short is left out, another that is no JSON refused."""
     if not path.exists():
         return
-    for line in path.read_bytes().split(b"\n"):  # not splitlines: text may hold other characters that end a line
+    lines = path.read_bytes().split(b"\n")  # not splitlines: text may hold other characters that end a line
+    for number, line in enumerate(lines, 1):
         try:
             yield json.loads(line)
-        except ValueError:
-            return
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise ValueError(f"{path}:{number}: no JSON ({error}); mend that line, or delete it") from error
 
 
 def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:

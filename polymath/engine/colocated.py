@@ -57,6 +57,8 @@ class ColocatedEngine:
         from vllm import LLM
 
         self._on_cpu = not torch.cuda.is_available()
+        if settings.enable_sleep_mode and self._on_cpu:
+            raise ValueError("vllm_enable_sleep_mode frees a GPU's memory, and there is no GPU here: take it out")
         lora: dict[str, Any] = {} if settings.lora_rank is None else _room_for_lora(settings.lora_rank)
         self.llm = LLM(
             str(folder),

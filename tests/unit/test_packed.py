@@ -166,9 +166,9 @@ def test_compiled_layers_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     stock = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(stock, backend="aot_eager"))
     adapter = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    small = Qwen3Config(**SIZES | {"num_hidden_layers": 1}, num_key_value_heads=2)
+    one_layer: dict[str, Any] = SIZES | {"num_hidden_layers": 1}
     torch.manual_seed(0)
-    model: Any = get_peft_model(Qwen3ForCausalLM(small), adapter)
+    model: Any = get_peft_model(Qwen3ForCausalLM(Qwen3Config(**one_layer, num_key_value_heads=2)), adapter)
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     use_packed_attention(model)

@@ -67,6 +67,9 @@ def test_lines_survive_a_cut(tmp_path: Path) -> None:
     assert [line["step"] for line in read_lines(path)] == [5, 10, 15]
     keep_lines(path, lambda line: line["step"] <= 10)
     assert path.read_text() == '{"step": 5}\n{"step": 10}\n'
+    path.write_text('{"step": 5}\n{"st\n{"step": 15}\n')  # no crash does that
+    with pytest.raises(ValueError, match=r"metrics.jsonl:2: no JSON \(.*\); mend that line, or delete it"):
+        list(read_lines(path))
 
 
 def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
