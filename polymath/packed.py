@@ -54,11 +54,14 @@ class Packed:
         return cls.of(ids, mask)
 
     def inputs(self) -> dict[str, Any]:
-        """Arguments of a model's forward; a mask of four dimensions is passed on as it is, and not built."""
+        """Arguments of a model's forward.
+
+        A mask of four dimensions is passed on as it is, and none is built; a balance of experts counts its ones.
+        """
         return {
             "input_ids": self.ids,
             "position_ids": self.positions,
-            "attention_mask": self.ids.new_ones(1, 1, 1, 1),
+            "attention_mask": self.ids.new_ones(1, 1, *self.ids.shape),
             "cu_seq_lens_q": self.offsets,
             "cu_seq_lens_k": self.offsets,
             "max_length_q": self.longest,

@@ -164,6 +164,15 @@ class RolloutConfig(TrainingConfig, EngineConfig):
         return self
 
     @model_validator(mode="after")
+    def _kept_supports_can_be_known(self) -> "RolloutConfig":
+        if self.top_p < 1 and not self.top_k:
+            raise ValueError(
+                "top_p cuts off tokens, and training has to know which: set top_k as well (64, say), "
+                "which bounds what the engine has to tell of each token"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rows_fill_a_step(self) -> "RolloutConfig":
         if self.num_rows is not None and self.num_rows < self.rows_per_step():
             raise ValueError(f"num_rows = {self.num_rows} does not fill one step of {self.rows_per_step()} prompts")

@@ -77,12 +77,3 @@ class GrpoConfig(RolloutConfig):
                 f"num_generations = {self.num_generations}: a batch holds whole groups"
             )
         return self
-
-    @model_validator(mode="after")
-    def _kept_supports_can_be_known(self) -> "GrpoConfig":
-        if self.top_p < 1 and not self.top_k:
-            raise ValueError(
-                "top_p cuts off tokens, and training has to know which: set top_k as well (64, say), "
-                "which bounds what the engine has to tell of each token"
-            )
-        return self

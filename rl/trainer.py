@@ -159,51 +159,50 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        if kwargs.get("compute_aux_loss"):  # of experts' routers, which TRL's own forward knows how to mask
-            return super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs
-            )
-        kept = None
+        kept, balance = None, bool(kwargs.get("compute_aux_loss"))  # of experts, see `_balance`
         if self.sampling.truncates():
             kept = self._inputs["kept_ids"] if self._inputs else self._kept_ids(input_ids[:, -logits_to_keep:])
         size = batch_size or len(input_ids)
         parts = [
             self._packed_logprobs(
-                model, input_ids[own], attention_mask[own], logits_to_keep, kept if kept is None else kept[own]
+                model, input_ids[own], attention_mask[own], logits_to_keep, kept if kept is None else kept[own], balance
             )
             for own in (slice(start, start + size) for start in range(0, len(input_ids), size))
         ]
-        logprobs, entropies = (torch.cat(values) for values in zip(*parts, strict=True))
+        logprobs, entropies, balances = zip(*parts, strict=True)
         if self._inputs is not None:
-            self._correct(self._inputs, logprobs.detach())
-        return logprobs, entropies, None
+            self._correct(self._inputs, torch.cat(logprobs).detach())
+        return torch.cat(logprobs), torch.cat(entropies), torch.stack(balances).mean() if balance else None
 
     def _packed_logprobs(
-        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, kept: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability and entropy `[B, keep]` of the completions' tokens."""
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, kept: torch.Tensor | None, balance: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Log-probability and entropy `[B, keep]` of the completions' tokens, and the balance of experts if asked."""
         packed = Packed.of(ids, mask)
         labels = ids.clone()
         labels[:, :-keep] = -100
         labels = labels[packed.mask_BT][None]
         with self.accelerator.autocast():
+            inputs = packed.inputs() | ({"output_router_logits": True} if balance else {})
             if kept is None:
-                out = model(**packed.inputs(), labels=labels, fused_lm_head=True)
-                entropy = torch.zeros_like(out.log_probs) if out.entropy is None else out.entropy  # a KL needs none
+                out = model(**inputs, labels=labels, fused_lm_head=True)
+                aux, entropy = out.aux_loss, out.entropy
+                entropy = torch.zeros_like(out.log_probs) if entropy is None else entropy  # a KL needs none
                 values = out.log_probs, entropy  # [1, N - 1]: the first token of a row is predicted by none
             else:
                 supports = torch.nn.functional.pad(kept, (0, 0, ids.shape[1] - keep, 0), value=-1)[packed.mask_BT]
-                values = self._within_support(model, packed, labels[0, 1:], supports[1:])
+                *values, aux = self._within_support(model, inputs, labels[0, 1:], supports[1:])
         logprobs, entropies = (packed.padded(torch.nn.functional.pad(own, (1, 0)))[:, -keep:] for own in values)
-        return logprobs, entropies
+        return logprobs, entropies, aux
 
     def _within_support(
-        self, model: Any, packed: Packed, labels: torch.Tensor, supports: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, model: Any, inputs: Batch, labels: torch.Tensor, supports: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """The same within the support that sampling kept, `[1, N - 1]`; where a tool wrote, or nothing was cut, 0."""
         base = self.accelerator.unwrap_model(model)
         base = base.get_base_model() if hasattr(base, "get_base_model") else base
-        hidden = base.base_model(**packed.inputs()).last_hidden_state[0, :-1]
+        out = base.base_model(**inputs)
+        hidden = out.last_hidden_state[0, :-1]
         own = (supports[:, 0] >= 0).nonzero()[:, 0]
         weight = base.get_output_embeddings().weight
         values = [
@@ -212,7 +211,8 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         ]
         logprobs, entropies = (torch.cat(parts) for parts in zip(*values, strict=True))
         empty = torch.zeros(len(labels), device=labels.device)
-        return empty.index_put((own,), logprobs)[None], empty.index_put((own,), entropies)[None]
+        aux = _balance(out, base.config.get_text_config()) if inputs.get("output_router_logits") else None
+        return empty.index_put((own,), logprobs)[None], empty.index_put((own,), entropies)[None], aux
 
     def _correct(self, inputs: Batch, learner: torch.Tensor) -> None:
         """Fill in the importance ratio, and log how far engine and learner are apart."""
@@ -239,6 +239,15 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
             figures["sync/off_policy_masked"] = 1 - keep.float().mean()
         for name, value in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True):
             self._log(name, value)
+
+
+def _balance(out: Any, config: Any) -> torch.Tensor:
+    """How unevenly experts are used (Switch Transformer, arXiv 2101.03961, eq. 4), as TRL's fused head computes it."""
+    from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
+
+    return cast(
+        torch.Tensor, load_balancing_loss_func(out.router_logits, config.num_experts, config.num_experts_per_tok)
+    )
 
 
 def _refuse_scaled_logits(config: Any) -> None:

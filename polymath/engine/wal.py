@@ -1,12 +1,15 @@
 """A write-ahead log of tokens: what a killed run had sampled is gone on with, never sampled anew.
 
-Each line says what one request has more than before: `{"key", "ids", "logprobs", "done"}`. A run that keeps only what
-is finished and samples the rest from scratch draws long completions again and short ones not, so that lengths shrink
-with every crash; here every token that was drawn stays drawn (V4 report, section 5.2.3).
+Each line says what one request has more than before: `{"key", "ids", "logprobs", "done"}`. The key names step and
+place, and marks the prompt: where a restart leads to another one there, nothing of the old one's is taken for its own.
+
+A run that keeps only what is finished and samples the rest from scratch draws long completions again and short ones
+not, so that lengths shrink with every crash; here every token that was drawn stays drawn (V4 report, section 5.2.3).
 """
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,13 +66,24 @@ def _line(key: str, sample: Sample, done: bool) -> dict[str, Any]:
 
 
 def _parsed(line: Any, place: str) -> tuple[str, Sample, bool]:
-    try:
-        new = Sample(line["ids"], line["logprobs"], line.get("kept"))
-        if len(new.ids) == len(new.logprobs):
-            return line["key"], new, line["done"]
-    except (KeyError, TypeError, AttributeError):
-        pass
+    if isinstance(line, dict) and _is_whole(line):
+        return line["key"], Sample(line["ids"], line["logprobs"], line.get("kept")), line["done"]
     raise ValueError(f"{place}: no line of a token log; delete the file, and what no checkpoint holds is sampled anew")
+
+
+def _is_whole(line: dict[str, Any]) -> bool:
+    ids, logprobs, kept = line.get("ids"), line.get("logprobs"), line.get("kept")
+    return (
+        isinstance(line.get("key"), str)
+        and line["key"].split("/")[0].isdecimal()
+        and isinstance(line.get("done"), bool)
+        and isinstance(ids, list)
+        and all(type(token) is int and token >= 0 for token in ids)
+        and isinstance(logprobs, list)
+        and len(logprobs) == len(ids)
+        and all(type(value) is float for value in logprobs)
+        and (kept is None or (isinstance(kept, list) and len(kept) == len(ids)))
+    )
 
 
 def _write(file: TextIO, lines: Iterable[dict[str, Any]]) -> None:
@@ -90,16 +104,20 @@ class LoggedEngine:
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """See `Engine.generate`; what the log has is not sampled again, and what is sampled goes into the log."""
-        samples = [Sample() for _ in requests]
-        for sample, request in zip(samples, requests, strict=True):
-            sample.extend(self.log.samples.get(request.key, Sample()))
-        left = [place for place, request in enumerate(requests) if request.key not in self.log.complete]
+        samples, keys = [Sample() for _ in requests], [log_key(request) for request in requests]
+        for sample, key in zip(samples, keys, strict=True):
+            sample.extend(self.log.samples.get(key, Sample()))
+        left = [
+            place
+            for place, (request, sample) in enumerate(zip(requests, samples, strict=True))
+            if keys[place] not in self.log.complete and len(sample.ids) < request.sampling.max_tokens
+        ]
         rest = [_rest(requests[place], samples[place]) for place in left]
         logged = dict.fromkeys(range(len(left)), 0)  # tokens that the log has of each that it has not to its end
 
         def note(told: Sequence[tuple[int, Sample, bool]]) -> None:
             news = [(own, sample, done) for own, sample, done in told if own in logged]
-            self.log.append([(rest[own].key, sample.after(logged[own]), done) for own, sample, done in news])
+            self.log.append([(keys[left[own]], sample.after(logged[own]), done) for own, sample, done in news])
             for own, sample, done in news:
                 logged[own] = len(sample.ids)
                 if done:
@@ -111,6 +129,11 @@ class LoggedEngine:
         for place, sample in zip(left, drawn, strict=True):
             samples[place].extend(sample)
         return samples
+
+
+def log_key(request: Request) -> str:
+    """Of a request in the log: its own key, and a mark of its prompt."""
+    return f"{request.key}/{zlib.crc32(repr(request.prompt_ids).encode()):08x}"
 
 
 def _rest(request: Request, sample: Sample) -> Request:

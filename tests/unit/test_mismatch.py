@@ -9,13 +9,13 @@ import pytest
 import torch
 from peft import LoraConfig
 from pydantic import ValidationError
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.data import Row
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Request, Sample, Watch
-from polymath.engine.wal import TokenLog
+from polymath.engine.wal import TokenLog, log_key
 from rl.config import GrpoConfig, Mode
 from rl.mismatch import importance_ratio, kept_logprobs
 
@@ -31,6 +31,12 @@ def tiny(tokenizer: Any, **settings: Any) -> Any:
     config: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": 128, "tie_word_embeddings": True}
     config |= sizes | heads
     return Qwen3ForCausalLM(Qwen3Config(**config | settings))
+
+
+SHAPE = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim", "num_attention_heads",
+    "num_key_value_heads", "initializer_range", "max_position_embeddings", "tie_word_embeddings",
+)  # fmt: skip
 
 
 def from_disk(model: Any, folder: Path) -> Any:
@@ -270,6 +276,19 @@ def test_a_step_with_kept_supports_runs_through_trl(trainer_for: Any, words: Any
     assert len(lines) == 2 and all(line["sync/mismatch_max"] < 1e-4 for line in lines)
 
 
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_a_step_with_experts_runs_through_trl(trainer_for: Any, words: Any, top_k: int) -> None:
+    dense = tiny(words).config.to_dict()
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True}
+    model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**{key: dense[key] for key in SHAPE}, **experts))
+    trainer = trainer_for(model, PROMPTS * 2, top_k=top_k, max_steps=2)
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "sync/mismatch" in line]
+    assert len(lines) == 2 and all(line["sync/mismatch_max"] < 1e-4 for line in lines)
+    assert all(line["aux_loss"] > 1.9 for line in lines)  # 2 of each token's experts, where all are used alike
+    assert all((line["entropy"] <= math.log(5)) == bool(top_k) for line in lines)
+
+
 def test_a_cut_that_training_cannot_know_is_refused() -> None:
     stage = {"from": "base", "domains": ["math"], "max_steps": 1}
     with pytest.raises(ValidationError, match="set top_k as well"):
@@ -306,4 +325,4 @@ def test_the_engine_is_asked_for_what_the_stage_samples_with(trainer_for: Any, w
     assert {(own.sampling.temperature, own.sampling.top_k, own.sampling.top_p) for own in asked} == {(0.8, 7, 0.9)}
     assert [own.sampling.max_tokens for own in asked] == [12] * 4 + [16] * 4
     assert [own.key for own in asked] == [f"1/{place}/0" for place in range(8)]
-    assert TokenLog(cast(Any, trainer).engine.log.path).complete == {own.key for own in asked}
+    assert TokenLog(cast(Any, trainer).engine.log.path).complete == {log_key(own) for own in asked}

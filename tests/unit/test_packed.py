@@ -15,6 +15,8 @@ from transformers import (
     LlamaForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -27,6 +29,7 @@ SIZES: dict[str, Any] = {
     "vocab_size": V, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
     "head_dim": 16, "max_position_embeddings": 128, "initializer_range": 0.2,
 }  # fmt: skip
+EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 WINDOW: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
 
 
@@ -34,6 +37,8 @@ def tiny(kind: str, **settings: Any) -> Any:
     torch.manual_seed(0)
     if kind == "llama":
         return LlamaForCausalLM(LlamaConfig(**SIZES, **settings))
+    if kind == "experts":
+        return Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS, **settings))
     return Qwen3ForCausalLM(Qwen3Config(**SIZES, **settings))
 
 
@@ -132,11 +137,11 @@ def test_a_row_sees_nothing_of_its_neighbours() -> None:
         assert torch.allclose(packed_values(model, changed, mask)[row], values[row], atol=1e-5)
 
 
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("kind", ["full", "lora", "experts"])
 @pytest.mark.parametrize("batch_size", [None, 2])
-def test_the_trainer_computes_what_trl_does(trainer_for: Any, lora: bool, batch_size: int | None) -> None:
-    model = tiny("qwen3", num_key_value_heads=2, tie_word_embeddings=True)
-    if lora:
+def test_the_trainer_computes_what_trl_does(trainer_for: Any, kind: str, batch_size: int | None) -> None:
+    model = tiny("experts" if kind == "experts" else "qwen3", num_key_value_heads=2, tie_word_embeddings=True)
+    if kind == "lora":
         model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     trainer = trainer_for(model, temperature=0.7)
     ids, mask = batch("both")
@@ -149,13 +154,17 @@ def test_the_trainer_computes_what_trl_does(trainer_for: Any, lora: bool, batch_
         ("ours", trainer._get_per_token_logps_and_entropies),
         ("theirs", lambda *own, **more: GRPOTrainer._get_per_token_logps_and_entropies(trainer, *own, **more)),
     ):
-        logprobs, entropies, rest = method(trainer.model, ids, mask, keep, batch_size, compute_entropy=True)
-        assert rest is None and logprobs.shape == entropies.shape == (5, keep)
+        logprobs, entropies, balance = method(
+            trainer.model, ids, mask, keep, batch_size, compute_entropy=True, compute_aux_loss=kind == "experts"
+        )
+        assert logprobs.shape == entropies.shape == (5, keep) and (balance is None) == (kind != "experts")
+        balance = torch.zeros(()) if balance is None else balance
         trainer.model.zero_grad()
-        (logprobs * written * torch.linspace(-1, 1, keep)).sum().backward()
+        ((logprobs * written * torch.linspace(-1, 1, keep)).sum() + 10 * balance).backward()
         grads = [p.grad.clone() for p in trainer.model.parameters() if p.requires_grad]
-        results[name] = (logprobs[written].detach(), entropies[written].detach(), grads)
+        results[name] = (logprobs[written].detach(), entropies[written].detach(), grads, balance.detach())
     ours, theirs = results["ours"], results["theirs"]
+    assert torch.allclose(ours[3], theirs[3], atol=1e-5) and (ours[3] > 0.9 or kind != "experts")
     assert ours[0].std() > 0.5 and torch.allclose(ours[0], theirs[0], atol=1e-5)
     assert torch.allclose(ours[1], theirs[1], atol=1e-5)
     assert all(torch.allclose(one, other, atol=2e-4) for one, other in zip(ours[2], theirs[2], strict=True))

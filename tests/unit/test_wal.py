@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Request, Sample, Sampling, Watch
-from polymath.engine.wal import LoggedEngine, TokenLog
+from polymath.engine.wal import LoggedEngine, TokenLog, log_key
 from polymath.run_dir import read_lines
 from polymath.training import steps_up_to
 
@@ -96,7 +97,7 @@ def test_only_what_is_missing_is_sampled(tmp_path: Path, script: dict[str, Any],
     for request, sample, cut, done in zip(requests, uninterrupted, cuts, is_whole, strict=True):
         kept = None if sample.kept is None else sample.kept[:cut]
         if cut:
-            log.append([(request.key, Sample(sample.ids[:cut], sample.logprobs[:cut], kept), done)])
+            log.append([(log_key(request), Sample(sample.ids[:cut], sample.logprobs[:cut], kept), done)])
     engine = script["engine"]()
     counting = Counting(engine.policy, seed=0)
     logged = LoggedEngine(counting, TokenLog(log.path))
@@ -113,6 +114,25 @@ def test_only_what_is_missing_is_sampled(tmp_path: Path, script: dict[str, Any],
     counting.asked = ()
     assert_same(LoggedEngine(counting, TokenLog(log.path)).generate(requests), uninterrupted)
     assert counting.asked == ()  # everything was on the disk
+
+
+def test_another_prompt_in_the_place_of_one_is_given_nothing_of_it(tmp_path: Path, script: dict[str, Any]) -> None:
+    first = script["requests"]()[:8]
+    log = TokenLog(tmp_path / "tokens.jsonl")
+    before = LoggedEngine(script["engine"](), log).generate(first)
+    others = [replace(request, prompt_ids=[5, *request.prompt_ids]) for request in first]
+    counting = Counting(script["engine"]().policy, seed=0)
+    samples = LoggedEngine(counting, TokenLog(log.path)).generate([*others[:4], *first[4:]])
+    assert counting.asked == others[:4] and samples[4:] == before[4:]
+    assert all(own != old for own, old in zip(samples[:4], before[:4], strict=True))
+
+
+def test_what_has_all_its_tokens_is_not_asked_for(tmp_path: Path, script: dict[str, Any]) -> None:
+    request = Request("1/0/0", [1, 2], Sampling(3, ()))
+    log = TokenLog(tmp_path / "tokens.jsonl")
+    log.append([(log_key(request), Sample([4, 5, 6], [-0.5, -1.0, -0.25]), False)])
+    counting = Counting(script["engine"]().policy, seed=0)
+    assert LoggedEngine(counting, TokenLog(log.path)).generate([request])[0].ids == [4, 5, 6] and not counting.asked
 
 
 def assert_same(samples: Sequence[Sample], expected: Sequence[Sample]) -> None:
@@ -137,7 +157,9 @@ def test_samples_survive_that_the_process_is_killed(
         finally:
             process.kill()
             process.wait()
-    final = {request.key: own for request, own in zip(script["requests"](), json.loads(out.read_text()), strict=True)}
+    final = {
+        log_key(request): own for request, own in zip(script["requests"](), json.loads(out.read_text()), strict=True)
+    }
     for samples, complete in kills:
         assert 20 < len(complete) < len(samples) <= script["COUNT"]  # some were begun and not at their end
         for key, sample in samples.items():
@@ -276,7 +298,19 @@ def test_tokens_are_on_the_disk_soon_after_they_are_drawn(tmp_path: Path, script
     assert counts == sorted(counts) and all(count % 10 == 0 for count in counts) and counts[-1] == 1000
 
 
-@pytest.mark.parametrize("line", ["5", "{}", '{"key": "1/0/0", "ids": [1], "logprobs": [], "done": false}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5",
+        "{}",
+        '{"key": "1/0/0", "ids": [1], "logprobs": [], "done": false}',
+        '{"key": "1/0/0", "ids": ["a"], "logprobs": [-1.0], "done": false}',
+        '{"key": "1/0/0", "ids": [1], "logprobs": [null], "done": false}',
+        '{"key": "x", "ids": [1], "logprobs": [-1.0], "done": false}',
+        '{"key": 5, "ids": [1], "logprobs": [-1.0], "done": false}',
+        '{"key": "1/0/0", "ids": [1], "logprobs": [-1.0], "kept": [], "done": false}',
+    ],
+)
 def test_a_line_that_is_none_of_a_log_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "tokens.jsonl"
     TokenLog(path).append([("1/0/0", Sample([1], [-1.0]), False)])
