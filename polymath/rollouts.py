@@ -1,6 +1,7 @@
 """What TRL's two on-policy trainers need besides: an engine of ours, and modes, budgets and episodes, row by row."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any, cast
 
@@ -84,6 +85,7 @@ class RolloutMixin:
         self._delivered_step = -1
         self._is_proven = False
         self._bound: Bound | None = None
+        self._spent: Counter[str] = Counter()  # seconds of this step
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # A row's prompt is complete: a tokenizer that adds a token of its own would change what SFT trained on
@@ -93,9 +95,12 @@ class RolloutMixin:
         return EpochSampler.like(cast(Any, super())._get_train_sampler(dataset), self.modes_per_task)
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
+        self._spent.clear()
         self._deliver()
         self._rows, self._episodes = self._collect(inputs)
         self.engine.sleep()
+        for name, seconds in self._spent.items():
+            self._log(name, seconds)
         return cast(Any, super())._generate_and_score_completions(self._rows)
 
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
@@ -121,7 +126,7 @@ class RolloutMixin:
         play(episodes, self._sample, self.sampling, self._text_tokenizer(), self.form, self.engine.max_length)
         for row, episode in zip(rows, episodes, strict=True):
             row["sample"] = read(row, episode.turns, episode.turn_ids, self._text_tokenizer(), self.form, episode.name)
-        self._log("time/generate", time.perf_counter() - started)
+        self._spend("time/generate", started)
         return episodes
 
     def _sample(self, requests: list[Request]) -> list[Sample]:
@@ -136,7 +141,7 @@ class RolloutMixin:
             return
         started = time.perf_counter()
         self.engine.deliver(cast(Any, self).model)
-        self._log("time/sync", time.perf_counter() - started)
+        self._spend("time/sync", started)
         self._delivered_step, self._is_proven = self._step_number(), self.engine.shares_weights
 
     def _prove(self) -> None:
@@ -164,6 +169,10 @@ class RolloutMixin:
 
     def _log(self, name: str, value: float) -> None:
         cast(Any, self)._metrics["train"][name].append(value)
+
+    def _spend(self, name: str, started: float) -> None:
+        """Add to what a step spends on something: a mean over its parts is no measure of it."""
+        self._spent[name] += time.perf_counter() - started
 
     def _step_number(self) -> int:
         return cast(Any, self).state.global_step + 1

@@ -86,7 +86,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         started = time.perf_counter()
         texts = [row["prompt"] for row in rows]
         rewards = super()._calculate_rewards(rows, texts, [""] * len(rows), [[]] * len(rows))
-        self._log("time/rewards", time.perf_counter() - started)
+        self._spend("time/rewards", started)
         return rewards
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:

@@ -18,7 +18,7 @@ from transformers import AutoConfig
 
 from polymath.engine.delivery import Adapter, adapter_of, weights_of
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
-from polymath.engine.readback import adapter_difference, weights_difference
+from polymath.engine.readback import adapter_difference, rows_difference, weights_difference
 
 KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
@@ -85,11 +85,13 @@ class ColocatedEngine:
     def difference(self, policy: Any) -> str:
         """See `Engine.difference`; vLLM's buffers are read back."""
         if not isinstance(policy, PeftModel):
-            return weights_difference(self._runner.model, dict(policy.named_parameters()))
+            head = {"lm_head.weight": policy.get_output_embeddings().weight}
+            return weights_difference(self._runner.model, head | dict(weights_of(policy)), self.version)
         if self.adapter is None:
             return "the adapter, which is not asked for"
-        return adapter_difference(
-            self._runner.lora_manager._adapter_manager, self.adapter.lora_int_id, adapter_of(policy)
+        adapter, manager = adapter_of(policy), self._runner.lora_manager._adapter_manager
+        return adapter_difference(manager, self.adapter.lora_int_id, adapter) or rows_difference(
+            self._runner.model, adapter
         )
 
     @property

@@ -3,12 +3,14 @@
 Likelihoods tell an adapter of long ago from the present one; after a small step they differ by less than rounding does.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 
 from polymath.engine.delivery import Adapter
+
+PROBED = 8  # columns of each matrix that are looked at after a delivery
 
 
 @torch.no_grad()
@@ -44,17 +46,61 @@ def adapter_difference(manager: Any, version: int, adapter: Adapter) -> str:
 
 
 @torch.no_grad()
-def weights_difference(model: Any, learner: Mapping[str, torch.Tensor]) -> str:
-    """The first of vLLM's parameters that is not as the learner's of that name and shape; '' if none.
+def weights_difference(model: Any, learner: Mapping[str, torch.Tensor], turn: int) -> str:
+    """The first of vLLM's weights that is not as in `learner`, by its name in a checkpoint; '' if none.
 
-    What vLLM fuses, packs or pads has another name or shape, and is not looked at.
+    Matrices are fused there, and packed on a CPU: some of their columns are looked at, others at each `turn`, all of
+    them in time. Everything else is compared in whole, but for the matrices of experts, which are not looked at.
     """
-    both = [(path, held, learner[path]) for path, held in model.named_parameters() if path in learner]
-    both = [(path, held, own) for path, held, own in both if held.shape == own.shape]
-    if not both:
-        return ""
-    differs = torch.stack([(held != own.to(held)).any() for _, held, own in both]).tolist()
-    return next((path for (path, _, _), own in zip(both, differs, strict=True) if own), "")
+    differs, dtype = {}, next(model.parameters()).dtype
+    for path, held in model.named_parameters():
+        own = learner.get(path)
+        if own is not None and held.shape[1:] == own.shape[1:] and len(held) >= len(own):  # a vocabulary is padded
+            differs[path] = (held[: len(own)] != own.to(held)).any()
+    for path, layer, parts in _matrices(model, learner):
+        places = [(turn * PROBED + place) % parts[0].shape[1] for place in range(PROBED)]
+        held = _columns(layer, places, torch.zeros(PROBED, parts[0].shape[1], dtype=dtype, device=parts[0].device))
+        expected = torch.cat([part[:, places] for part in parts]).to(held)
+        differs[path] = ~((held[: len(expected)] - expected).abs() <= expected.abs() * _rounding(held)).all()
+    every = torch.stack([*differs.values()]).tolist()
+    return next((path for path, own in zip(differs, every, strict=True) if own), "")
+
+
+def rows_difference(model: Any, adapter: Adapter) -> str:
+    """The table whose rows are not those that an adapter trains; '' if none. See `weights_difference`."""
+    tables = {path.replace(".base_layer", ""): own for path, own in model.named_parameters()}
+    for table, rows in adapter.token_rows.items():
+        for path, held in tables.items():
+            if path.endswith(f"{table}.weight") and not torch.equal(held[adapter.token_ids], rows.to(held)):
+                return path
+    return ""
+
+
+def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Any, list[torch.Tensor]]]:
+    """Name, layer of vLLM, and the learner's `[out, in]` that it is made of, one below the other."""
+    from vllm.model_executor.layers.linear import LinearBase
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+    for path, layer in model.named_modules():
+        if isinstance(layer, LinearBase | ParallelLMHead):
+            parent, dot, name = path.rpartition(".")
+            names = [f"{parent}{dot}{part}.weight" for part in model.packed_modules_mapping.get(name, [name])]
+            if all(part in learner for part in names):
+                yield names[0], layer, [learner[part] for part in names]
+
+
+def _columns(layer: Any, places: Sequence[int], units: torch.Tensor) -> torch.Tensor:
+    """Columns of a layer's matrix `[out, places]`, wherever and in whatever order it keeps them.
+
+    It is multiplied with unit vectors: sums of one product with 1 and others with 0 are the matrix's own numbers.
+    """
+    units[range(len(places)), list(places)] = 1.0
+    return cast(torch.Tensor, layer.quant_method.apply(layer, units)).T
+
+
+def _rounding(held: torch.Tensor) -> float:
+    """Of a product, relative: none, but where a GPU multiplies float32 as TF32."""
+    return 2.0**-9 if held.is_cuda and held.dtype == torch.float32 else 0.0
 
 
 def _scaling(config: Mapping[str, Any]) -> float:

@@ -183,6 +183,7 @@ def test_groups_without_signal_give_their_place(trainer_for: Any, words: Any) ->
     stayed = trainer._rows[:4] + trainer._rows[8:12]
     first = sum(letters(own["sample"]) for own in stayed) + 8 * 1.0
     assert metrics["reward/total"] == pytest.approx(first / 16, abs=1e-6)  # of what was sampled first
+    assert all(len(trainer._metrics["train"][name]) == 1 for name in ("time/sync", "time/generate", "time/rewards"))
 
 
 def letters(sample: Completion) -> float:

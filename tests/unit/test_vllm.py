@@ -122,6 +122,28 @@ def test_what_is_delivered_is_sampled(kind: str, tmp_path: Path) -> None:
         engine.close()
 
 
+@pytest.mark.parametrize("kind", ["full", "full-untied", "full-moe", "lora-rows", "lora-rows-untied"])
+def test_every_weight_that_did_not_arrive_is_named(kind: str, tmp_path: Path) -> None:
+    model = learner(kind, tmp_path)
+    engine = ColocatedEngine(tmp_path, replace(SETTINGS, lora_rank=4 if "lora" in kind else None))
+    try:
+        for _ in range(3):  # other columns of each matrix
+            move(model)
+            engine.deliver(model)
+            assert engine.difference(model) == ""
+        unseen = []
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and "layers.1" not in name:
+                with torch.no_grad():
+                    parameter *= 1.0001
+                    unseen += [name] if engine.difference(model) == "" else []
+                    engine.deliver(model)
+                assert engine.difference(model) == ""
+        assert all(".experts." in name for name in unseen) and (unseen != []) == ("moe" in kind)
+    finally:
+        engine.close()
+
+
 def test_an_adapter_that_vllm_has_no_place_for_is_refused(tmp_path: Path) -> None:
     """vLLM would leave it out in silence: experts are one tensor in transformers."""
     model = learner("lora-moe", tmp_path)
@@ -250,6 +272,26 @@ class Half(ColocatedEngine):
         super()._deliver_adapter(replace(adapter, tensors=tensors))
 
 
+class HalfOfTheWeights(ColocatedEngine):
+    """The same of whole weights."""
+
+    before: Any = None
+
+    def _deliver_weights(self, policy: Any) -> None:
+        now = copy.deepcopy(policy)
+        if self.before is not None:
+            now.model.layers[1] = self.before.model.layers[1]
+        self.before = copy.deepcopy(policy)
+        super()._deliver_weights(now)
+
+
+class StaleHead(ColocatedEngine):
+    """The packed copy of the head is the one of the folder, which is what vLLM would have left by itself."""
+
+    def _repack_head(self) -> None:
+        pass
+
+
 class Nameless(ColocatedEngine):
     """Has the adapter, and does not ask for it."""
 
@@ -278,15 +320,15 @@ def stage(trainer_for: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[
     """A GRPO stage of three steps that move the policy far, with an engine of the given kind."""
     engines = []
 
-    def make(kind: type[ColocatedEngine], learning_rate: float = 1e-2, **adapter: Any) -> Any:
+    def make(kind: type[ColocatedEngine], learning_rate: float = 1e-2, whole: bool = False, **adapter: Any) -> Any:
         model = tiny("lora")
         model.save_pretrained(tmp_path / "base")
 
         def opened(policy: Any) -> ColocatedEngine:
-            engines.append(kind(tmp_path / "base", replace(SETTINGS, lora_rank=4)))
+            engines.append(kind(tmp_path / "base", replace(SETTINGS, lora_rank=None if whole else 4)))
             return engines[-1]
 
-        lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **adapter)
+        lora = None if whole else LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **adapter)
         return trainer_for(
             model, ROWS * 3, engine_for=opened, peft_config=lora, learning_rate=learning_rate, max_steps=3,
         )  # fmt: skip
@@ -296,7 +338,7 @@ def stage(trainer_for: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[
         engine.close()
 
 
-@pytest.mark.parametrize("adapter", [{}, {"lora_dropout": 0.3}], ids=["plain", "dropout"])
+@pytest.mark.parametrize("adapter", [{}, {"lora_dropout": 0.3}, {"whole": True}], ids=["plain", "dropout", "whole"])
 def test_a_healthy_stage_passes(stage: Callable[..., Any], adapter: dict[str, Any]) -> None:
     trainer = stage(ColocatedEngine, **adapter)
     trainer.train()
@@ -318,6 +360,16 @@ def test_a_stage_stops_before_it_learns_from_another_policy(
     with pytest.raises(error, match=says):
         trainer.train()
     assert trainer.state.global_step == step - 1
+
+
+@pytest.mark.parametrize("kind", [Stale, HalfOfTheWeights, StaleHead])
+def test_a_stage_stops_before_it_learns_from_other_weights(
+    stage: Callable[..., Any], kind: type[ColocatedEngine]
+) -> None:
+    trainer = stage(kind, 1e-6, whole=True)
+    with pytest.raises(DeliveryError, match="at step 2 .*; the first difference: "):
+        trainer.train()
+    assert trainer.state.global_step == 1
 
 
 def test_the_bound_by_hand() -> None:
