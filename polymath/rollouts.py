@@ -1,7 +1,7 @@
 """What TRL's two on-policy trainers need besides: an engine of ours, and modes, budgets and episodes, row by row."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from typing import Any, cast
 
@@ -85,7 +85,7 @@ class RolloutMixin:
         self._delivered_step = -1
         self._is_proven = False
         self._bound: Bound | None = None
-        self._spent: Counter[str] = Counter()  # seconds of this step
+        self._spent: defaultdict[str, float] = defaultdict(float)  # seconds of this step
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # A row's prompt is complete: a tokenizer that adds a token of its own would change what SFT trained on

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftModel
+from pydantic import ValidationError
 from transformers import AutoConfig
 
 from polymath.engine.delivery import Adapter, adapter_of, weights_of
@@ -60,23 +61,27 @@ class ColocatedEngine:
         if settings.enable_sleep_mode and self._on_cpu:
             raise ValueError("vllm_enable_sleep_mode frees a GPU's memory, and there is no GPU here: take it out")
         lora: dict[str, Any] = {} if settings.lora_rank is None else _room_for_lora(settings.lora_rank)
-        self.llm = LLM(
-            str(folder),
-            skip_tokenizer_init=True,
-            generation_config="vllm",  # what a folder's own says of sampling is not asked for
-            dtype=settings.dtype,  # type: ignore[arg-type]
-            max_num_seqs=settings.max_num_seqs,
-            seed=settings.seed,
-            gpu_memory_utilization=settings.gpu_memory_utilization,
-            max_model_len=settings.max_model_len,
-            enable_sleep_mode=settings.enable_sleep_mode,
-            max_logprobs=settings.max_logprobs,
-            logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
-            enforce_eager=self._on_cpu,
-            disable_log_stats=True,
-            **lora,
-            kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
-        )
+        try:
+            self.llm = LLM(
+                str(folder),
+                skip_tokenizer_init=True,
+                generation_config="vllm",  # what a folder's own says of sampling is not asked for
+                dtype=settings.dtype,  # type: ignore[arg-type]
+                max_num_seqs=settings.max_num_seqs,
+                seed=settings.seed,
+                gpu_memory_utilization=settings.gpu_memory_utilization,
+                max_model_len=settings.max_model_len,
+                enable_sleep_mode=settings.enable_sleep_mode,
+                max_logprobs=settings.max_logprobs,
+                logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
+                enforce_eager=self._on_cpu,
+                disable_log_stats=True,
+                **lora,
+                kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
+            )
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].partition("Value error, ")
+            raise ValueError(f"vLLM refuses what the stage's vllm_ fields ask for: {said[2] or said[0]}") from error
         self.max_length = int(self.llm.llm_engine.model_config.max_model_len)
         self._own_rows: dict[str, tuple[list[int], torch.Tensor]] = {}  # the base's, where an adapter's stand now
         self.can_sleep, self.asleep = settings.enable_sleep_mode, False
@@ -267,7 +272,7 @@ def _no_garbage_collection() -> Iterator[None]:
 def _room_for_lora(rank: int) -> dict[str, Any]:
     room = next((own for own in RANKS if own >= rank), None)
     if room is None:
-        raise ValueError(f"lora.r is {rank}, and vLLM takes at most {RANKS[-1]}")
+        raise ValueError(f"lora.r is {rank}, and vLLM takes at most {RANKS[-1]}: lower it")
     return {"enable_lora": True, "max_loras": 1, "max_lora_rank": room}
 
 

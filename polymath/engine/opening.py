@@ -26,6 +26,9 @@ def open_engine(
 
     `at_once` requests run side by side, and with `top_k` it tells of so many tokens in each place.
     """
+    size = policy.config.get_text_config().vocab_size
+    if top_k > size:
+        raise ValueError(f"top_k is {top_k}, and the vocabulary has {size} tokens: lower it, or leave it out")
     if not config.use_vllm:
         engine: Engine = LocalEngine(policy, seed=seed, batch_size=at_once, bf16=bf16)
         return engine

@@ -1,7 +1,7 @@
 """Proof that the engine samples what the learner holds: both say how likely the tokens were that were just sampled.
 
     gap   = mean over some sampled tokens of |log p_engine - log p_learner|, in nats
-    bound = FACTOR * the first gap of the stage, from the noise of the engine's type to what is possible
+    bound = FACTOR * the first gap of the stage, at least the noise of the engine's type, at most CAP * what is possible
 
 That tells another model, template or scaling, and an adapter of long ago. A single small step moves likelihoods by less
 than rounding does: therefore what the engine's buffers hold is compared as well, to the bit, where they can be read.
@@ -20,6 +20,7 @@ from polymath.engine.wal import LoggedEngine
 FACTOR = 5.0
 NOISE = {torch.float32: 2e-3, torch.bfloat16: 5e-2}  # gaps that rounding alone explains, whatever the first one was
 IMPOSSIBLE = {torch.float32: 2e-2, torch.bfloat16: 0.3}  # a first gap so large is no rounding
+CAP = 1.5  # of what is possible at first: the next gap is another one
 PROBES, PROBE_TOKENS = 4, 32  # samples that are compared, and the most tokens of each
 
 
@@ -41,7 +42,7 @@ class Bound:
                 f"sync/logprob_gap is {first_gap:.3g} nats at the first delivery: engine and learner hold different "
                 "weights, or the engine does not know the model (look for another attention, scaling or template)"
             )
-        return cls(min(max(FACTOR * first_gap, NOISE[dtype]), 1.5 * IMPOSSIBLE[dtype]))
+        return cls(min(max(FACTOR * first_gap, NOISE[dtype]), CAP * IMPOSSIBLE[dtype]))
 
     def check(self, gap: float, step: int) -> None:
         """Raise `DeliveryError` where the gap of this step is larger, or no number."""

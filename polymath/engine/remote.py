@@ -1,6 +1,7 @@
 """Calls of a vLLM server, and errors that say what it said and what to do."""
 
 import json
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Server:
 
     def wait(self, seconds: float) -> None:
         """Until it is up; RuntimeError where it is not by then, or where something else answers."""
-        deadline = time.monotonic() + seconds
+        deadline, was_told = time.monotonic() + seconds, False
         while True:
             try:
                 self.call("GET", "/health", seconds=5.0)
@@ -68,6 +69,9 @@ class Server:
                 may_be_starting = isinstance(error.__cause__, httpx.ConnectError | httpx.TimeoutException)
                 if not may_be_starting or time.monotonic() > deadline:
                     raise
+            if not was_told:
+                sys.stderr.write(f"{self.url} does not answer yet; it is waited for, up to {seconds:.0f} s\n")
+                was_told = True
             time.sleep(1.0)
 
 
