@@ -19,7 +19,7 @@ from transformers import AutoConfig
 
 from polymath.engine.delivery import Adapter, adapter_of, weights_of
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
-from polymath.engine.readback import adapter_difference, rows_difference, weights_difference
+from polymath.engine.readback import adapter_difference, rows_difference, weights_apart
 
 KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
@@ -83,6 +83,7 @@ class ColocatedEngine:
             said = error.errors()[0]["msg"].partition("Value error, ")
             raise ValueError(f"vLLM refuses what the stage's vllm_ fields ask for: {said[2] or said[0]}") from error
         self.max_length = int(self.llm.llm_engine.model_config.max_model_len)
+        self._kept_otherwise: set[str] = set()  # layers, see `know_layout`
         self._own_rows: dict[str, tuple[list[int], torch.Tensor]] = {}  # the base's, where an adapter's stand now
         self.can_sleep, self.asleep = settings.enable_sleep_mode, False
         self.version, self.adapter, self.seed = 0, None, settings.seed
@@ -90,14 +91,26 @@ class ColocatedEngine:
     def difference(self, policy: Any) -> str:
         """See `Engine.difference`; vLLM's buffers are read back."""
         if not isinstance(policy, PeftModel):
-            head = {"lm_head.weight": policy.get_output_embeddings().weight}
-            return weights_difference(self._runner.model, head | dict(weights_of(policy)), self.version)
+            apart = self._weights_apart(policy)
+            return next((name for name in apart if _layer_of(name) not in self._kept_otherwise), "")
         if self.adapter is None:
             return "the adapter, which is not asked for"
         adapter, manager = adapter_of(policy), self._runner.lora_manager._adapter_manager
         return adapter_difference(manager, self.adapter.lora_int_id, adapter) or rows_difference(
             self._runner.model, adapter
         )
+
+    def know_layout(self, policy: Any) -> None:
+        """Told of the policy whose weights the engine was started with: layers that differ now are kept otherwise.
+
+        vLLM orders the rows of some models' matrices in its own way; such layers are left out of what is compared.
+        """
+        if not isinstance(policy, PeftModel):
+            self._kept_otherwise = {_layer_of(name) for name in self._weights_apart(policy)}
+
+    def _weights_apart(self, policy: Any) -> list[str]:
+        head = {"lm_head.weight": policy.get_output_embeddings().weight}
+        return weights_apart(self._runner.model, head | dict(weights_of(policy)), self.version)
 
     @property
     def _runner(self) -> Any:
@@ -218,6 +231,10 @@ class ColocatedEngine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _layer_of(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _room_for_keys(folder: Path, settings: ColocatedSettings) -> int | None:

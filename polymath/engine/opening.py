@@ -49,7 +49,9 @@ def open_engine(
         lora_rank=rank,
         max_logprobs=max(ColocatedSettings.max_logprobs, top_k),
     )
-    return ColocatedEngine(models.base_of(source), settings)
+    colocated = ColocatedEngine(models.base_of(source), settings)
+    colocated.know_layout(policy)
+    return colocated
 
 
 class OneAfterAnother:

@@ -46,8 +46,8 @@ def adapter_difference(manager: Any, version: int, adapter: Adapter) -> str:
 
 
 @torch.no_grad()
-def weights_difference(model: Any, learner: Mapping[str, torch.Tensor], turn: int) -> str:
-    """The first of vLLM's weights that is not as in `learner`, by its name in a checkpoint; '' if none.
+def weights_apart(model: Any, learner: Mapping[str, torch.Tensor], turn: int) -> list[str]:
+    """Those of vLLM's weights that are not as in `learner`, by their names in a checkpoint.
 
     Matrices are fused there, and packed on a CPU: some of their columns are looked at, others at each `turn`, all of
     them in time. Everything else is compared in whole, but for the matrices of experts, which are not looked at.
@@ -63,11 +63,11 @@ def weights_difference(model: Any, learner: Mapping[str, torch.Tensor], turn: in
         expected = torch.cat([part[:, places] for part in parts]).to(held)
         differs[path] = ~((held[: len(expected)] - expected).abs() <= expected.abs() * _rounding(held)).all()
     every = torch.stack([*differs.values()]).tolist()
-    return next((path for path, own in zip(differs, every, strict=True) if own), "")
+    return [path for path, own in zip(differs, every, strict=True) if own]
 
 
 def rows_difference(model: Any, adapter: Adapter) -> str:
-    """The table whose rows are not those that an adapter trains; '' if none. See `weights_difference`."""
+    """The table whose rows are not those that an adapter trains; '' if none."""
     tables = {path.replace(".base_layer", ""): own for path, own in model.named_parameters()}
     for table, rows in adapter.token_rows.items():
         for path, held in tables.items():
@@ -84,7 +84,8 @@ def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple
     for path, layer in model.named_modules():
         if isinstance(layer, LinearBase | ParallelLMHead):
             parent, dot, name = path.rpartition(".")
-            names = [f"{parent}{dot}{part}.weight" for part in model.packed_modules_mapping.get(name, [name])]
+            fused = getattr(model, "packed_modules_mapping", {})
+            names = [f"{parent}{dot}{part}.weight" for part in fused.get(name, [name])]
             if all(part in learner for part in names):
                 yield names[0], layer, [learner[part] for part in names]
 
