@@ -87,16 +87,17 @@ def _is_complete(sample: Sample, request: Request) -> bool:
 
 
 class _Batch:
-    """The tensors of requests that are sampled together: B rows, of T tokens so far."""
+    """The tensors of requests that are sampled together: B rows, of T tokens so far; at first a row for each prompt."""
 
     def __init__(self, policy: Any, requests: Sequence[Request], seed: int) -> None:
         self.policy = policy
         device = policy.device
-        width = max(len(request.prompt_ids) for request in requests)
-        pads = [width - len(request.prompt_ids) for request in requests]
-        self.ids = torch.tensor(
-            [[0] * pad + r.prompt_ids for pad, r in zip(pads, requests, strict=True)], device=device
-        )
+        prompts = {tuple(request.prompt_ids): None for request in requests}  # each is read once
+        row_of = {prompt: row for row, prompt in enumerate(prompts)}
+        self.prompt_B = torch.tensor([row_of[tuple(request.prompt_ids)] for request in requests], device=device)
+        width = max(map(len, prompts))
+        pads = [width - len(prompt) for prompt in prompts]
+        self.ids = torch.tensor([[0] * pad + [*own] for pad, own in zip(pads, prompts, strict=True)], device=device)
         self.mask_BT = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
         self.positions = (self.mask_BT.cumsum(1) - 1).clamp(min=0)
         self.uniforms_BT = torch.from_numpy(_uniforms(requests, seed)).to(device)
@@ -116,7 +117,12 @@ class _Batch:
             past_key_values=self.cache,
             logits_to_keep=1,
         )
-        scaled_BV = out.logits[:, -1].float() / self.temperature_B.where(self.temperature_B > 0, 1.0)[:, None]
+        logits_BV = out.logits[:, -1].float()
+        if self.written == 0:  # from here on, each request has a row of its own
+            self.cache.batch_select_indices(self.prompt_B)
+            self.mask_BT, self.positions = self.mask_BT[self.prompt_B], self.positions[self.prompt_B]
+            logits_BV = logits_BV[self.prompt_B]
+        scaled_BV = logits_BV / self.temperature_B.where(self.temperature_B > 0, 1.0)[:, None]
         kept: list[Any] = [None] * len(scaled_BV)
         if self.truncates:
             scaled_BV = truncated(scaled_BV, self.top_p_B, self.top_k_B)

@@ -28,6 +28,13 @@ def tiny(**settings: Any) -> Any:
     return Qwen3ForCausalLM(Qwen3Config(**config)).double().eval()
 
 
+def rows_of_forwards(model: Any) -> list[int]:
+    """Filled while the model is called; rows of each forward."""
+    rows: list[int] = []
+    model.register_forward_pre_hook(lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True)
+    return rows
+
+
 @pytest.fixture(scope="module")
 def model() -> Any:
     return tiny()
@@ -89,6 +96,17 @@ def test_a_request_goes_on_where_it_was_cut(model: Any, truncation: dict[str, An
     ]
     assert sum(cuts) > 40
     same(engine.generate(rest), [sample.after(cut) for sample, cut in zip(whole, cuts, strict=True)])
+
+
+def test_a_prompt_is_read_once_for_all_its_completions() -> None:
+    model, prompts = tiny(), [request.prompt_ids for request in mixed(6)]
+    requests = [
+        Request(f"1/{place}/0", prompts[place % 6 if place else 5], Sampling(12, STOPS, 0.9)) for place in range(24)
+    ]
+    alone = [LocalEngine(model, seed=1).generate([request])[0] for request in requests]
+    rows = rows_of_forwards(model)
+    same(LocalEngine(model, seed=1).generate(requests), alone)
+    assert rows[:2] == [6, 24] and len({tuple(sample.ids) for sample in alone}) > 12
 
 
 def test_each_request_ends_within_its_own_limits(model: Any) -> None:
