@@ -52,17 +52,19 @@ def weights_apart(model: Any, learner: Mapping[str, torch.Tensor], turn: int) ->
     Matrices are fused there, and packed on a CPU: some of their columns are looked at, others at each `turn`, all of
     them in time. Everything else is compared in whole, but for the matrices of experts, which are not looked at.
     """
-    differs, dtype = {}, next(model.parameters()).dtype
+    differs = {}
     for path, held in model.named_parameters():
         own = learner.get(path)
         if own is not None and held.shape[1:] == own.shape[1:] and len(held) >= len(own):  # a vocabulary is padded
             differs[path] = (held[: len(own)] != own.to(held)).any()
     for path, layer, parts in _matrices(model, learner):
-        places = [(turn * PROBED + place) % parts[0].shape[1] for place in range(PROBED)]
-        held = _columns(layer, places, torch.zeros(PROBED, parts[0].shape[1], dtype=dtype, device=parts[0].device))
+        size = parts[0].shape[1]
+        places = [(turn + place * size // PROBED) % size for place in range(PROBED)]  # from all over it
+        held = _columns(layer, places, size)
         expected = torch.cat([part[:, places] for part in parts]).to(held)
-        differs[path] = ~((held[: len(expected)] - expected).abs() <= expected.abs() * _rounding(held)).all()
-    every = torch.stack([*differs.values()]).tolist()
+        differ = ~((held[: len(expected)] - expected).abs() <= expected.abs() * _rounding(held)).all()
+        differs[path] = differ | differs[path] if path in differs else differ  # a head has a packed copy besides
+    every = torch.stack([*differs.values()]).tolist() if differs else []
     return [path for path, own in zip(differs, every, strict=True) if own]
 
 
@@ -90,11 +92,12 @@ def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple
                 yield names[0], layer, [learner[part] for part in names]
 
 
-def _columns(layer: Any, places: Sequence[int], units: torch.Tensor) -> torch.Tensor:
-    """Columns of a layer's matrix `[out, places]`, wherever and in whatever order it keeps them.
+def _columns(layer: Any, places: Sequence[int], size: int) -> torch.Tensor:
+    """Some columns `[out, len(places)]` of a layer's matrix `[out, size]`, wherever it keeps them.
 
     It is multiplied with unit vectors: sums of one product with 1 and others with 0 are the matrix's own numbers.
     """
+    units = torch.zeros(len(places), size, dtype=layer.weight.dtype, device=layer.weight.device)
     units[range(len(places)), list(places)] = 1.0
     return cast(torch.Tensor, layer.quant_method.apply(layer, units)).T
 
