@@ -2,7 +2,8 @@
 
 import base64
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ MODES = (
 )
 
 
+def hardware(found: Mapping[str, Any] | None) -> str:
+    """What a run had, of its manifest: the GPUs, equal ones counted, or else the CPU."""
+    if not found:
+        return ""
+    counted = Counter(found["gpus"]).items()
+    gpus = ", ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in counted)
+    return gpus or f"{found['cpu']}, {found['cores']} cores"
+
+
 def write_report(recipe: Recipe, run: RunDir) -> Path:
     """Write `report/` from what the run has so far; the path of the page."""
     summary = summarise(recipe, run)
@@ -45,11 +55,13 @@ def write_report(recipe: Recipe, run: RunDir) -> Path:
         {"title": title, "caption": caption, "image": base64.b64encode(path.read_bytes()).decode()}
         for title, caption, path in _draw(recipe, run, folders, summary)
     ]
+    manifest = read_json(run.manifest) or {}
     page = _environment().get_template("report.html.j2").render(
         recipe=recipe,
         run=run.path.name,
         summary=summary,
-        manifest=read_json(run.manifest) or {},
+        manifest=manifest,
+        hardware=hardware(manifest.get("hardware")),
         tiles=_tiles(recipe, summary),
         table=_table(recipe, summary),
         figures=figures,

@@ -13,7 +13,9 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
+
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_validator
 
 from polymath.engine.protocol import Engine, Request, Sample
 from polymath.run_dir import read_lines
@@ -65,25 +67,30 @@ def _line(key: str, sample: Sample, done: bool) -> dict[str, Any]:
     return {"key": key, "ids": sample.ids, "logprobs": sample.logprobs, **kept, "done": done}
 
 
+class _Line(BaseModel, extra="forbid", strict=True):
+    """A line as it is read back."""
+
+    key: Annotated[str, Field(pattern=r"^\d+/")]
+    ids: list[NonNegativeInt]
+    logprobs: list[float]
+    kept: list[list[NonNegativeInt]] | None = None
+    done: bool
+
+    @model_validator(mode="after")
+    def _each_token_has_its_own(self) -> "_Line":
+        if not len(self.ids) == len(self.logprobs) == len(self.ids if self.kept is None else self.kept):
+            raise ValueError("lists of different lengths")
+        return self
+
+
 def _parsed(line: Any, place: str) -> tuple[str, Sample, bool]:
-    if isinstance(line, dict) and _is_whole(line):
-        return line["key"], Sample(line["ids"], line["logprobs"], line.get("kept")), line["done"]
-    raise ValueError(f"{place}: no line of a token log; delete the file, and what no checkpoint holds is sampled anew")
-
-
-def _is_whole(line: dict[str, Any]) -> bool:
-    ids, logprobs, kept = line.get("ids"), line.get("logprobs"), line.get("kept")
-    return (
-        isinstance(line.get("key"), str)
-        and line["key"].split("/")[0].isdecimal()
-        and isinstance(line.get("done"), bool)
-        and isinstance(ids, list)
-        and all(type(token) is int and token >= 0 for token in ids)
-        and isinstance(logprobs, list)
-        and len(logprobs) == len(ids)
-        and all(type(value) is float for value in logprobs)
-        and (kept is None or (isinstance(kept, list) and len(kept) == len(ids)))
-    )
+    try:
+        own = _Line.model_validate(line)
+    except ValidationError as error:
+        raise ValueError(
+            f"{place}: no line of a token log; delete the file, and what no checkpoint holds is sampled anew"
+        ) from error
+    return own.key, Sample(own.ids, own.logprobs, own.kept), own.done
 
 
 def _write(file: TextIO, lines: Iterable[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from polymath.chat import V4Format
+from polymath.engine.config import EngineConfig
 from polymath.engine.local import LocalEngine, inverse_cdf, truncated
+from polymath.engine.opening import open_engine
 from polymath.engine.protocol import Request, Sample, Sampling
 from polymath.episodes import Episode, play
 
@@ -96,6 +99,16 @@ def test_a_request_goes_on_where_it_was_cut(model: Any, truncation: dict[str, An
     ]
     assert sum(cuts) > 40
     same(engine.generate(rest), [sample.after(cut) for sample, cut in zip(whole, cuts, strict=True)])
+
+
+def test_settings_that_nothing_could_act_on_are_refused(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"top_k is 31, and the vocabulary has 30 tokens: lower it"):
+        open_engine(EngineConfig(), model, tmp_path, seed=0, at_once=1, bf16=False, top_k=V + 1)
+    address = {"vllm_server_base_url": "http://localhost:1"}
+    with pytest.raises(ValueError, match="vllm_server_base_url goes with use_vllm: true"):
+        EngineConfig.model_validate(address)
+    with pytest.raises(ValueError, match="vllm_enable_sleep_mode is for vLLM in the learner's process"):
+        EngineConfig.model_validate(address | {"use_vllm": True, "vllm_mode": "server", "vllm_enable_sleep_mode": True})
 
 
 def test_a_prompt_is_read_once_for_all_its_completions() -> None:

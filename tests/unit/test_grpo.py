@@ -20,6 +20,7 @@ from polymath.models import TinyModel
 from polymath.sandbox_config import SandboxConfig
 from polymath.stage import ModeConfig
 from polymath.tiny import build, build_tokenizer
+from polymath.training import places_to_show
 from rewards import LengthPenalty, OwnVerifier, PythonReward, Score, open_bench
 from rewards.base import Workbench
 from rewards.code_tests import extract
@@ -184,6 +185,12 @@ def test_groups_without_signal_give_their_place(trainer_for: Any, words: Any) ->
     first = sum(letters(own["sample"]) for own in stayed) + 8 * 1.0
     assert metrics["reward/total"] == pytest.approx(first / 16, abs=1e-6)  # of what was sampled first
     assert all(len(trainer._metrics["train"][name]) == 1 for name in ("time/sync", "time/generate", "time/rewards"))
+
+
+def test_every_mode_is_shown() -> None:
+    rows = [{"domain": "math", "mode": mode} for _ in range(5) for mode in ("a", "b", "c") for _ in range(8)]
+    assert places_to_show(rows, 8) == [0, 8, 16, 24]  # the first group of each mode, then the next of the first
+    assert places_to_show(rows[:8]) == [0, 1, 2, 3] and places_to_show(rows[:2], 8) == [0]
 
 
 def letters(sample: Completion) -> float:

@@ -15,7 +15,7 @@ from matplotlib.text import Annotation
 
 from polymath.plots import INK, PALETTE, STATIONS, colours_of, draw_frontier, draw_modes, frontiers, stations
 from polymath.recipe import Recipe, load_recipe
-from polymath.report import write_report
+from polymath.report import hardware, write_report
 from polymath.run_dir import RunDir, append_line, read_json, write_json
 from polymath.summary import stage_folders
 
@@ -310,3 +310,9 @@ def test_a_frontier_needs_two_modes_of_one_model() -> None:
     again = score("a", "math", "high", 0.5, 60)  # scored by a second stage: the last counts
     assert frontiers([short, again]) == {}
     assert frontiers([short, long, again]) == {"math": {"a": [long, again]}}
+
+
+def test_equal_gpus_are_counted() -> None:
+    found = {"cpu": "AMD EPYC", "cores": 2, "gpus": []}
+    assert hardware(None) == "" and hardware(found) == "AMD EPYC, 2 cores"
+    assert hardware(found | {"gpus": ["H200", "H200", "L4"]}) == "2 x H200, L4"
