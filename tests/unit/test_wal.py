@@ -289,8 +289,9 @@ def test_tokens_are_on_the_disk_soon_after_they_are_drawn(tmp_path: Path, script
             moments.append((time.monotonic(), on_disk))
 
     requests = [Request(f"1/{index}/0", [1, 2], Sampling(100, ())) for index in range(10)]
+    engine = LoggedEngine(script["engine"](seconds=0.03), Timed(path))
     started = time.monotonic()
-    LoggedEngine(script["engine"](seconds=0.03), Timed(path)).generate(requests)
+    engine.generate(requests)
     times = [started, *(moment for moment, _ in moments)]
     assert len(moments) > 5 and max(after - before for before, after in itertools.pairwise(times)) < 1
     counts = [count for _, count in moments]
