@@ -3,7 +3,6 @@
 Groups are (prompt, mode), and advantages are centred within a group, so lengths compare within one mode alone.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,13 +14,11 @@ from rewards.score import Score
 
 
 def length_penalty(reasoning_tokens: int, k: float, length_norm: int, maximum: float) -> float:
-    """`-min(maximum, k * reasoning_tokens / length_norm)`: V4.1 report, section 5.1.4; `k` belongs to the mode."""
+    """`-min(maximum, k * reasoning_tokens / length_norm)`: V4.1 report, section 5.1.4.
+
+    `k` belongs to the mode; the report's falls with the mode's effort b, as `k_0 * exp(-(b - b_min) / tau)`.
+    """
     return -min(maximum, k * reasoning_tokens / length_norm)
-
-
-def effort_k(effort: float, k_0: float, lowest: float, tau: float) -> float:
-    """`k_0 * exp(-(effort - lowest) / tau)`, the k of an effort level: V4.1 report, section 5.1.4."""
-    return k_0 * math.exp(-(effort - lowest) / tau)
 
 
 def soft_overlong(tokens: int, budget: int, ramp: int) -> float:

@@ -102,6 +102,14 @@ def move(model: Any) -> None:
                 parameter += 0.1 * torch.randn_like(parameter)
 
 
+def test_what_vllm_refuses_is_said_of_the_recipe(tmp_path: Path) -> None:
+    tiny("full").save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"vLLM refuses what the stage's vllm_ fields ask for: .*max_model_len \(512\)"
+    ):
+        ColocatedEngine(tmp_path, replace(SETTINGS, max_model_len=512))
+
+
 KINDS = ("full", "full-untied", "full-moe", "lora", "lora-rows", "lora-rows-untied")
 
 

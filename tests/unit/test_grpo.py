@@ -24,7 +24,7 @@ from polymath.training import places_to_show
 from rewards import LengthPenalty, OwnVerifier, PythonReward, Score, open_bench
 from rewards.base import Workbench
 from rewards.code_tests import extract
-from rewards.length import L1Exact, L1Max, SoftOverlong, effort_k, l1_exact, l1_max, soft_overlong
+from rewards.length import L1Exact, L1Max, SoftOverlong, l1_exact, l1_max, soft_overlong
 from rewards.score import score_batch
 from rewards.style import FormatReward, Language, Repetition, language_share, repeated_share
 from rl.refill import Reserve, has_signal
@@ -243,7 +243,6 @@ def test_length_by_hand() -> None:
     assert [soft_overlong(n, 100, 20) for n in (0, 80, 90, 100, 300)] == [0, 0, -0.5, -1, -1]
     assert l1_exact(150, 100, 0.01) == l1_exact(50, 100, 0.01) == -0.5
     assert [l1_max(n, 100, 0.01, 0.5) for n in (0, 100, 125, 150, 900)] == [1, 0.5, 0.25, 0, 0]
-    assert effort_k(50, 0.4, 50, 25) == 0.4 and effort_k(100, 0.4, 50, 25) == pytest.approx(0.4 * 2.718281828**-2)
 
 
 def written(content: str, answer: str = "4", **fields: Any) -> Completion:
@@ -299,7 +298,7 @@ def test_the_share_of_a_language(text: str, language: str, share: float | None) 
 
 
 def test_long_texts_are_judged_at_once(empty: Workbench) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for text in (
         "```a\n",
         "```\n",
@@ -320,7 +319,7 @@ def test_long_texts_are_judged_at_once(empty: Workbench) -> None:
         for judge in (Language(), Repetition()):
             values(judge, [long], empty)
         extract(long.content)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_a_reward_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: Workbench) -> None:

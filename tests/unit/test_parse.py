@@ -135,9 +135,9 @@ def test_a_megabyte_takes_linear_time(unit: str) -> None:
     inside = BLOCK.removesuffix(f"\n</{DSML}tool_calls>")
     for opening in ("", "why</think>", f"why</think>{inside}\n"):
         text = opening + unit * (1_000_000 // len(unit))
-        started = time.perf_counter()
+        started = time.process_time()
         parse(text, "high", strict=False)
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

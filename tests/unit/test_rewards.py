@@ -106,14 +106,14 @@ def test_hostile_text_is_worth_nothing_and_harms_nothing(score, worth) -> None:
 
 
 def test_a_long_answer_is_judged_at_once(score) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     long = turn("a" * 200_000 + " b ")
     assert score("final_state", [long, long], expecting("5")).value == 0
     assert score("math_answer", [turn("(" * 200_000)], "5").value == 0
     many, asked = [turn("", *[Call("f", {})] * 40)], [{"name": "f", "parameters": {}}] * 41
     assert [score("tool_calls", many, json.dumps(asked[:n])).value for n in (41, 40)] == [0, 1]
     assert score("final_state", [], expecting("5")).value == 0 and not keeps_format([], "high", EOS)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_the_length_penalty_by_hand() -> None:

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             return Server(url, None).wait(0)
         except RuntimeError:
             assert process.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.2)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -184,11 +187,12 @@ def test_samples_are_the_policys_within_their_limits(served: Served) -> None:
 
 def test_watch_is_told_of_what_there_is(served: Served) -> None:
     told: list[tuple[int, list[int], bool]] = []
+    many = LENGTH // 4  # more than a busy machine answers at one go
     samples = served.engine().generate(
-        requests_of(Sampling(240, ()), 4),
+        requests_of(Sampling(many, ()), 4),
         lambda news: told.extend((place, list(own.ids), done) for place, own, done in news),
     )
-    assert all(len(sample.ids) == 240 for sample in samples)  # the model's own end of text is no stop token here
+    assert all(len(sample.ids) == many for sample in samples)  # the model's own end of text is no stop token here
     assert any(ids and not done for _, ids, done in told)
     assert all(samples[place].ids[: len(ids)] == ids for place, ids, _ in told)
     assert all((samples[place].ids == ids) == done for place, ids, done in told)
@@ -265,6 +269,28 @@ def test_an_address_that_is_none_of_a_server_is_said(served: Served) -> None:
     for route, remedy in ((LOAD, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"), (RELOAD, "VLLM_SERVER_DEV_MODE=1")):
         with pytest.raises(RuntimeError, match=f"Not Found; .*{remedy}"):
             without_the_routes.call("POST", route, {})
+
+
+def test_a_server_that_is_starting_is_waited_for_aloud(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+
+    class Healthy(BaseHTTPRequestHandler):
+        """Says that it is up."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+    waiting = threading.Thread(target=Server(f"http://127.0.0.1:{port}", None).wait, args=(60,))
+    waiting.start()
+    while not (said := capsys.readouterr().err):
+        assert waiting.is_alive()
+        time.sleep(0.05)
+    with HTTPServer(("127.0.0.1", port), Healthy) as server:
+        server.handle_request()
+        waiting.join(60)
+    assert not waiting.is_alive()
+    assert said == f"http://127.0.0.1:{port} does not answer yet; it is waited for, up to 60 s\n"
 
 
 def test_whole_weights_are_reloaded(served: Served, shared: Path) -> None:
