@@ -1,31 +1,24 @@
 """Teachers: one for each domain, as an adapter on the student's own base where that can be, else as a whole model."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
-from torch import nn
 from trl.trainer.utils import use_adapter
 
 from polymath import models
+from polymath.packed import use_packed_attention
 
 
 class Teacher(Protocol):
     """Scores what the student wrote."""
 
-    def backbone(self) -> Any:
-        """The model to run, within `active`."""
-        ...
-
-    def active(self) -> Any:
-        """A context in which `backbone` computes as the teacher."""
-        ...
-
-    def head(self) -> nn.Linear:
-        """The projection from last hidden states `[..., H]` to logits `[..., V]`."""
+    def active(self) -> AbstractContextManager[Any]:
+        """A model that computes as the teacher, for as long as the context is open."""
         ...
 
 
@@ -35,14 +28,8 @@ class ModelTeacher:
 
     model: Any
 
-    def backbone(self) -> Any:
-        return self.model
-
-    def active(self) -> Any:
-        return torch.no_grad()
-
-    def head(self) -> nn.Linear:
-        return self.model.get_output_embeddings()
+    def active(self) -> AbstractContextManager[Any]:
+        return nullcontext(self.model)
 
 
 @dataclass
@@ -52,14 +39,8 @@ class AdapterTeacher:
     student: PeftModel
     name: str
 
-    def backbone(self) -> Any:
-        return self.student
-
-    def active(self) -> Any:
+    def active(self) -> AbstractContextManager[Any]:
         return _Switched(self.student, self.name)
-
-    def head(self) -> nn.Linear:
-        return self.student.get_output_embeddings()
 
 
 class _Switched:
@@ -68,13 +49,14 @@ class _Switched:
     def __init__(self, student: PeftModel, name: str) -> None:
         self.student, self.name = student, name
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> PeftModel:
         self.training = self.student.training
         self.trainable = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self.grad, self.adapter = torch.no_grad(), use_adapter(self.student, self.name)
         self.grad.__enter__()
         self.adapter.__enter__()
         self.student.eval()
+        return self.student
 
     def __exit__(self, *error: Any) -> None:
         self.student.train(self.training)
@@ -105,5 +87,6 @@ def load_teachers(
                 f"teacher {teacher_id!r} ({folder}) has {theirs} tokens and the student {ours}: a divergence over the "
                 "whole vocabulary needs one vocabulary; train the teacher from the student's own origin"
             )
+        use_packed_attention(model)
         teachers[teacher_id] = ModelTeacher(model)
     return teachers

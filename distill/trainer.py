@@ -4,16 +4,22 @@
 
 The student samples; each sample has one teacher, and the divergence is exact over the whole vocabulary at every sampled
 position. The mean is taken within each domain, so a domain of short answers weighs as much as one of long answers.
+
+A step's samples are scored before it learns, teacher by teacher: what a teacher leaves are its last hidden states at
+the written tokens, off the device (report, section 5.2.2), and the loss makes its logits of them again.
 """
 
+import time
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
 from trl.trainer.distillation_trainer import DistillationTrainer
 
+from distill.divergence import Head, divergence, product_type
 from distill.teachers import Teacher
+from polymath.packed import Packed, backbone
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
 from polymath.vocabulary import decode
@@ -31,30 +37,19 @@ def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: t
     return (weights / tokens.clamp(min=1))[teacher_index]
 
 
-class Head(NamedTuple):
-    """What projects hidden states, as it is now: an adapter may train rows of it, and adapters are switched."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-
-    @classmethod
-    def of(cls, module: Any) -> "Head":
-        return cls(module.weight, getattr(module, "bias", None))
-
-
-def _written(batch: Batch) -> torch.Tensor:
+def written(batch: Batch) -> torch.Tensor:
     """`[B, T]`: 1 at the tokens that the student wrote, 0 at padding and at what tools answered."""
     return batch["completion_mask"] * batch["tool_mask"]
 
 
-def _trimmed(batch: Batch) -> Batch:
-    """Some rows of a batch without the columns that are padding in all of them: prompts at the left, the rest right."""
-    prompt = int(batch["prompt_mask"].sum(dim=1).max())
-    completion = int(batch["completion_mask"].sum(dim=1).max())
-    return {
-        key: value[:, value.size(1) - prompt :] if key.startswith("prompt") else value[:, :completion]
-        for key, value in batch.items()
-    }
+def states_before(model: Any, batch: Batch) -> torch.Tensor:
+    """Last hidden states `[N, H]` of the tokens before those that the student wrote, which predict them; row by row."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    packed = Packed.of(ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1))
+    width = batch["prompt_ids"].shape[1]
+    predicts = torch.nn.functional.pad(written(batch), (width - 1, 1)).bool()
+    hidden = backbone(model)(**packed.inputs()).last_hidden_state[0]
+    return hidden[predicts[packed.mask_BT]]
 
 
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
@@ -65,6 +60,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: Mapping[str, Teacher] = {}  # set before training: adapters need the model that is trained
+        self._states: list[torch.Tensor] = []  # of each place in the batch, what its teacher left
+        # Of each teacher, in this step: the sums of divergence, entropy and agreement, and the tokens
+        self._told: defaultdict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(4, device=self.accelerator.device))
 
     def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> list[list[int]]:
         return [episode.ids for episode in self._episodes]
@@ -72,12 +70,18 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
         index = torch.tensor([self.teacher_ids.index(row["domain"]) for row in inputs], device=self.accelerator.device)
-        lengths = _written(batch).sum(dim=1)
-        self._keep_some(inputs)
-        return batch | {
+        lengths = written(batch).sum(1)
+        self._note_shares(index, lengths)
+        batch |= {
             "teacher_index": index,
             "domain_scale": domain_scales(index, lengths, self.domain_weights),
+            "place": torch.arange(len(index), device=index.device),
         }
+        started = time.perf_counter()
+        self._states = self._scored(batch)
+        self._log("time/teachers", time.perf_counter() - started)
+        self._keep_some(inputs)
+        return batch
 
     def _keep_some(self, inputs: list[Batch]) -> None:
         kept = [
@@ -90,54 +94,72 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         ]
         write_rollouts(self.folder, self._step_number(), kept)
 
+    @torch.no_grad()
+    def _scored(self, batch: Batch) -> list[torch.Tensor]:
+        """Of each row, what its teacher makes of it: `[tokens written, H]` on the host, in the type of products."""
+        states: dict[int, torch.Tensor] = {}
+        for index, teacher_id in enumerate(self.teacher_ids):
+            teacher = self.teachers[teacher_id]
+            for places in (batch["teacher_index"] == index).nonzero()[:, 0].split(self._train_batch_size):
+                own = {key: batch[key][places] for key in SEQUENCES}
+                with teacher.active() as model, self.accelerator.autocast():
+                    hidden = states_before(model, own)
+                    hidden = _on_host(hidden.to(product_type(hidden)))
+                states |= zip(places.tolist(), hidden.split(written(own).sum(1).tolist()), strict=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # what was copied has arrived
+        return [states[place] for place in range(len(states))]
+
     def _compute_loss(
         self, unwrapped_student: Any, inputs: Batch, num_items_in_batch: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         # The trainer calls the backbone itself, past the forward that accelerate wrapped in autocast
         with self.accelerator.autocast():
-            return self._weighted_divergence(unwrapped_student, inputs)
+            loss, entropy = self._weighted_divergence(unwrapped_student, inputs)
+        if (self._step + 1) % self.args.gradient_accumulation_steps == 0:
+            self._note_teachers()
+        return loss, entropy, written(inputs).sum()
 
-    def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        head = student.get_output_embeddings()
-        loss, entropy = torch.zeros((), device=head.weight.device), torch.zeros((), device=head.weight.device)
+    def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of a micro-batch, and the sum of the student's entropy."""
+        student_NH, head = states_before(student, inputs), Head.of(student)
+        row_N = torch.arange(len(inputs["place"]), device=student_NH.device).repeat_interleave(written(inputs).sum(1))
+        teacher_N, scale_N = inputs["teacher_index"][row_N], inputs["domain_scale"][row_N]
+        loss, entropy = student_NH.new_zeros((), dtype=torch.float32), student_NH.new_zeros((), dtype=torch.float32)
         for index in inputs["teacher_index"].unique().tolist():
-            rows = inputs["teacher_index"] == index
-            # The rows of a teacher go through both models by themselves: short answers are not padded to long ones
-            own = _trimmed({key: inputs[key][rows] for key in SEQUENCES})
-            mask_BT = _written(own).bool()
+            own_N = teacher_N == index
+            places = inputs["place"][inputs["teacher_index"] == index].tolist()
             teacher = self.teachers[self.teacher_ids[index]]
-            with teacher.active():
-                teacher_BTH, teacher_head = self._hidden_states(teacher.backbone(), own), Head.of(teacher.head())
-            student_BTH = self._hidden_states(student, own)
-            divergence_N, entropy_N = self._divergence(student_BTH, Head.of(head), teacher_BTH, teacher_head, mask_BT)
-            scale_N = inputs["domain_scale"][rows][:, None].expand_as(mask_BT)[mask_BT]
-            loss = loss + (divergence_N * scale_N).sum()
-            entropy = entropy + entropy_N.sum()
-            self._metrics["train"][f"kl/{self.teacher_ids[index]}"].append(divergence_N.mean().item())
-        return loss, entropy.detach(), _written(inputs).sum()
+            teacher_NH = torch.cat([self._states[place] for place in places]).to(student_NH.device)
+            with teacher.active() as model:
+                teacher_head = Head.of(model)
+            told = divergence(
+                student_NH[own_N], head, teacher_NH, teacher_head, scale_N[own_N],
+                beta=self.beta, temperature=self.temperature,
+            )  # fmt: skip
+            loss, entropy = loss + told.loss, entropy + told.entropy_N.sum()
+            sums = torch.stack([told.divergence_N.sum(), told.entropy_N.sum(), told.agreement_N.sum()])
+            self._told[self.teacher_ids[index]] += torch.cat([sums, sums.new_tensor([len(teacher_NH)])])
+        return loss, entropy
 
-    def _hidden_states(self, model: Any, inputs: Batch) -> torch.Tensor:
-        """Last hidden states `[B, T, H]` at the positions that predict the completion's tokens."""
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        return self._get_last_hidden_state(model, ids, mask, inputs["completion_ids"].size(1))
+    def _note_shares(self, teacher_index: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Of the tokens that the student wrote, how many each teacher is asked about."""
+        tokens = torch.zeros(len(self.teacher_ids), device=lengths.device).index_add_(0, teacher_index, lengths.float())
+        for teacher_id, share in zip(self.teacher_ids, (tokens / tokens.sum()).tolist(), strict=True):
+            self._log(f"token_share/{teacher_id}", share)
 
-    def _divergence(
-        self,
-        student_BTH: torch.Tensor,
-        head: Head,
-        teacher_BTH: torch.Tensor,
-        teacher_head: Head,
-        mask_BT: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Divergence and student entropy, `[N]` each, at the N positions inside the mask."""
-        return ChunkedDivergenceFunction.apply(
-            student_BTH[mask_BT],
-            head.weight,
-            head.bias,
-            teacher_BTH[mask_BT],
-            teacher_head.weight,
-            teacher_head.bias,
-            self.beta,
-            self.temperature,
-        )
+    def _note_teachers(self) -> None:
+        """Means over the step's tokens of each teacher."""
+        for teacher_id, sums in self._told.items():
+            divergence, entropy, agreement = (sums[:3] / sums[3]).tolist()
+            self._log(f"kl/{teacher_id}", divergence)
+            self._log(f"policy/entropy/{teacher_id}", entropy)
+            self._log(f"agreement/{teacher_id}", agreement)
+        self._told.clear()
+
+
+def _on_host(states: torch.Tensor) -> torch.Tensor:
+    """A copy that is under way: in pinned memory, where there is a GPU."""
+    if not states.is_cuda:
+        return states
+    return torch.empty_like(states, device="cpu", pin_memory=True).copy_(states, non_blocking=True)

@@ -76,6 +76,12 @@ class Packed:
         return out
 
 
+def backbone(model: Any) -> Any:
+    """What computes a model's last hidden states, with the adapter that is active."""
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return whole.base_model
+
+
 def use_packed_attention(model: Any) -> None:
     """Let a model take packed inputs besides padded ones, which it treats as before.
 

@@ -36,7 +36,7 @@ METRICS = {
     "train_runtime": "time/train",
 }
 KEPT_A_STEP = 4  # samples of each step that go to rollouts.jsonl
-AREAS = ("reward", "length", "turns", "kl", "sync", "time", "memory", "policy", "accuracy")
+AREAS = ["reward", "length", "turns", "kl", "sync", "time", "memory", "policy", "accuracy", "agreement", "token_share"]
 
 
 class Report(Protocol):

@@ -12,7 +12,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.episodes import Episode
-from polymath.packed import Packed, use_packed_attention
+from polymath.packed import Packed, backbone, use_packed_attention
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.run_dir import StageDir, append_line, read_lines
 from polymath.training import Report, metric_names, places_to_show, write_rollouts
@@ -200,8 +200,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """The same within the support that sampling kept, `[1, N - 1]`; where a tool wrote, or nothing was cut, 0."""
         base = self.accelerator.unwrap_model(model)
-        base = base.get_base_model() if hasattr(base, "get_base_model") else base
-        out = base.base_model(**inputs)
+        out = backbone(base)(**inputs)
         hidden = out.last_hidden_state[0, :-1]
         own = (supports[:, 0] >= 0).nonzero()[:, 0]
         weight = base.get_output_embeddings().weight

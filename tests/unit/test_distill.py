@@ -1,5 +1,6 @@
 """The loss of several teachers, against a dense float64 twin."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def inputs() -> dict[str, torch.Tensor]:
     return {
         "prompt_ids": prompt, "prompt_mask": torch.ones_like(prompt), "completion_ids": completion,
         "completion_mask": torch.ones_like(mask), "tool_mask": mask, "teacher_index": index,
-        "domain_scale": domain_scales(index, mask.sum(1), torch.tensor([1.0, 3.0])),
+        "domain_scale": domain_scales(index, mask.sum(1), torch.tensor([1.0, 3.0])), "place": torch.arange(4),
     }  # fmt: skip
 
 
@@ -70,16 +71,19 @@ def trainer_for(tmp_path: Path):
     row = Row(
         prompt="a", completion=(), domain="math", mode="high", think="high", budget=8, reward="math_answer", answer="1"
     )
+    rows = [replace(row, prompt=letter, domain=domain) for letter in "abcd" for domain in ("math", "agent")]
 
-    def make(student) -> MultiTeacherTrainer:
+    def make(student: Any, **given: Any) -> MultiTeacherTrainer:
+        settings: dict[str, Any] = {"per_device_train_batch_size": 1} | given
         args = DistillationConfig(
             output_dir=str(tmp_path / "out"), bf16=False, use_cpu=True, report_to="none", gradient_checkpointing=False,
-            max_steps=1, per_device_train_batch_size=1, remove_unused_columns=False,
+            max_steps=1, remove_unused_columns=False, logging_steps=1, save_strategy="no", disable_tqdm=True,
+            **settings,
         )  # fmt: skip
         weights = {"math": 1.0, "agent": 3.0}
         return MultiTeacherTrainer(
             form=V4Format(), domain_weights=weights, folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
-            train_dataset=prompt_dataset([row] * 2), sampling=Sampling(0, (V - 1,)),
+            train_dataset=prompt_dataset(rows), sampling=Sampling(0, tuple(range(200, V))),
             engine_for=lambda policy: LocalEngine(policy, seed=0),
         )  # fmt: skip
 
@@ -94,6 +98,7 @@ def test_whole_models_teach_exactly(trainer_for, tmp_path: Path) -> None:
     student, batch = tiny(0), inputs()
     trainer = trainer_for(student)
     trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
+    trainer._states = trainer._scored(batch)
     loss, _, tokens = trainer._compute_loss(student, batch, None)
     loss.backward()
     got = student.model.layers[0].mlp.up_proj.weight.grad.clone()
@@ -121,11 +126,33 @@ def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
     trainable = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
     trainer = trainer_for(student)
     trainer.teachers = load_teachers(student, base, folders, "float32", torch.device("cpu"))
+    trainer._states = trainer._scored(inputs())
     loss, _, _ = trainer._compute_loss(student, inputs(), None)
     merged = [load_merged(folders[name], base) for name in ("math", "agent")]
     assert loss.item() == pytest.approx(dense(tiny(0), merged, inputs()).item(), rel=1e-4)
     assert {name for name, parameter in student.named_parameters() if parameter.requires_grad} == trainable
     assert student.active_adapter == "default"
+
+
+def test_micro_batches_learn_what_one_batch_does(trainer_for, tmp_path: Path) -> None:
+    """A domain is divided by its tokens in all micro-batches, wherever they are."""
+    folders = {}
+    for seed, name in enumerate(("math", "agent"), 1):
+        tiny(seed).save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+    logged = []
+    for size, parts in ((8, 1), (2, 4)):
+        student = tiny(0)
+        trainer = trainer_for(student, per_device_train_batch_size=size, gradient_accumulation_steps=parts)
+        trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
+        trainer.train()
+        logged.append(trainer.state.log_history[0])
+    (whole, parts), names = logged, [name for name in logged[0] if not name.endswith("time") and "time/" not in name]
+    assert [parts[name] for name in names] == pytest.approx([whole[name] for name in names], rel=1e-4)
+    assert whole["loss"] > 1 and len(names) > 20
+    assert whole["loss"] == pytest.approx(whole["kl/math"] + 3 * whole["kl/agent"], rel=1e-4)
+    assert whole["token_share/math"] + whole["token_share/agent"] == pytest.approx(1)
+    assert 0 <= whole["agreement/math"] <= 1 and 0 < whole["policy/entropy/math"] < 6
 
 
 def tiny_from(folder: Path) -> Any:

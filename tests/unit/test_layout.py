@@ -55,7 +55,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer as G
 names = lambda method: list(inspect.signature(method).parameters)[1:]
 assert names(D._generate_and_score_completions) == names(G._generate_and_score_completions) == ["inputs"]
 assert names(D._compute_loss) == ["unwrapped_student", "inputs", "num_items_in_batch"]
-assert names(D._get_last_hidden_state)[:4] == ["unwrapped_model", "input_ids", "attention_mask", "logits_to_keep"]
+assert "self._step % self.args.gradient_accumulation_steps" in inspect.getsource(D._prepare_inputs)
 assert names(G._generate_single_turn)[0] == names(D._generate_single_turn)[0] == "prompt_ids"
 for trainer in (D, G):
     assert names(trainer._generate) == names(trainer._tokenize_prompts) == ["prompts"]

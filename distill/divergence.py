@@ -1,0 +1,283 @@
+"""Exact divergence of a student's next-token distributions from a teacher's: hidden states in, one number a token out.
+
+    logits      cap(scale * (hidden @ weight.T + bias)) / temperature, of either model
+    beta 1      KL(student || teacher), the reverse KL: V4 report, equation 29
+    beta 0      KL(teacher || student)
+    between     beta * KL(teacher || m) + (1 - beta) * KL(student || m),  m = (1 - beta) student + beta teacher
+
+Letters at the ends of names are sizes: N tokens, V vocabulary, H the width of either model. Logits exist for some rows
+at a time, and never again: the gradient is computed where they are, in the forward pass, and stands in their place.
+With a frozen head that is three matrix products in all, which any exact method needs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import torch
+
+MIB = 2**20
+ROOM = {"cuda": 224 * MIB, "cpu": 64 * MIB}  # of both models' logits
+LEAST_ROWS, ALIGNED = 16, 64
+
+
+@dataclass(frozen=True)
+class Head:
+    """How a model makes logits of its last hidden states."""
+
+    weight_VH: torch.Tensor
+    bias_V: torch.Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    @classmethod
+    def of(cls, model: Any) -> "Head":
+        """A model's as it is now: an adapter may train rows of it, and adapters are switched."""
+        module, config = model.get_output_embeddings(), model.config.get_text_config()
+        return cls(
+            module.weight,
+            getattr(module, "bias", None),
+            _scale(config),
+            getattr(config, "final_logit_softcapping", None),
+        )
+
+    def logits(self, hidden_NH: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Before `scale` and `softcap`, `[N, V]`."""
+        bias = None if self.bias_V is None else self.bias_V.to(dtype)
+        return torch.nn.functional.linear(hidden_NH.to(dtype), self.weight_VH.to(dtype), bias)
+
+
+class Divergence(NamedTuple):
+    """`loss` is the sum of `divergence_N * token_weights_N`, and alone has a gradient; float32."""
+
+    loss: torch.Tensor
+    divergence_N: torch.Tensor
+    entropy_N: torch.Tensor  # of the student, in nats
+    agreement_N: torch.Tensor  # whether a likeliest token of the student's is one of the teacher's
+
+
+class Rows(NamedTuple):
+    """What is known of some tokens; their gradient stands where the student's logits stood."""
+
+    divergence_N: torch.Tensor
+    entropy_N: torch.Tensor
+    agreement_N: torch.Tensor
+
+
+class Finish(NamedTuple):
+    """What a model does to its logits after the product."""
+
+    scale: float
+    softcap: float | None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is the same for all tokens."""
+
+    beta: float
+    temperature: float
+    student: Finish
+    teacher: Finish
+
+
+def divergence(
+    student_NH: torch.Tensor,
+    student: Head,
+    teacher_NH: torch.Tensor,
+    teacher: Head,
+    token_weights_N: torch.Tensor,
+    *,
+    beta: float = 1.0,
+    temperature: float = 1.0,
+    rows: int | None = None,
+) -> Divergence:
+    """The weighted sum over tokens, with gradient to the student's hidden states and head.
+
+    Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V, else `ValueError`. Products
+    are of the autocast's type, everything else is float32. `rows` is how many tokens have logits at a time: as many as
+    there is room for where not given.
+    """
+    if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:
+        raise ValueError(
+            f"the student has {student.weight_VH.shape[0]} tokens and the teacher {teacher.weight_VH.shape[0]}: "
+            "a divergence over the whole vocabulary needs one vocabulary"
+        )
+    terms = Terms(beta, temperature, Finish(student.scale, student.softcap), Finish(teacher.scale, teacher.softcap))
+    rows = rows or rows_at_once(student.weight_VH.shape[0], student_NH)
+    inputs = student_NH, student.weight_VH, student.bias_V, token_weights_N.float()
+    loss, *told = cast(
+        Any, _Divergence.apply(*inputs, teacher_NH.detach(), teacher, terms, rows, torch.is_grad_enabled())
+    )
+    return Divergence(loss, *told)
+
+
+def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
+    """Tokens whose logits, of both models, take the room that is given to them, or a quarter of what is free."""
+    device, size = hidden_NH.device, product_type(hidden_NH).itemsize
+    room = ROOM.get(device.type, ROOM["cpu"])
+    if device.type == "cuda":
+        room = min(room, torch.cuda.mem_get_info(device)[0] // 4 + _unused(device) // 4)
+    rows = int(room / (2 * size * vocabulary))
+    return max(LEAST_ROWS, rows // ALIGNED * ALIGNED or rows)
+
+
+def _unused(device: torch.device) -> int:
+    """Bytes that torch holds and nobody uses."""
+    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def product_type(hidden_NH: torch.Tensor) -> torch.dtype:
+    """The type that a head's product has: the autocast's where there is one."""
+    kind = hidden_NH.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NH.dtype
+
+
+class _Divergence(torch.autograd.Function):
+    """Every gradient is computed in the forward pass, for an incoming one of 1."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student_NH: torch.Tensor,
+        weight_VH: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        token_weights_N: torch.Tensor,
+        teacher_NH: torch.Tensor,
+        teacher: Head,
+        terms: Terms,
+        rows: int,
+        learns: bool,
+    ) -> tuple[torch.Tensor, ...]:
+        dtype, student = product_type(student_NH), Head(weight_VH, bias_V)
+        on_student, on_weight, on_bias, *_ = ctx.needs_input_grad if learns else (False, False, False)
+        # Once, not for each chunk; nothing is copied that has the type already
+        student, teacher = _cast(student, dtype), _cast(teacher, dtype)
+        grads: list[torch.Tensor | None] = [
+            torch.empty_like(student_NH) if on_student else None,
+            torch.zeros_like(weight_VH, dtype=torch.float32) if on_weight else None,
+            torch.zeros_like(cast(torch.Tensor, bias_V), dtype=torch.float32) if on_bias else None,
+        ]
+        told = []
+        with torch.autocast(student_NH.device.type, enabled=False):
+            for start in range(0, len(student_NH), rows):
+                own = slice(start, start + rows)
+                hidden = student_NH[own].to(dtype)
+                logits, theirs = student.logits(hidden, dtype), teacher.logits(teacher_NH[own], dtype)
+                told.append(_kernel(logits)(logits, theirs, terms))
+                _collect(grads, own, logits, hidden, student, token_weights_N[own, None])
+        ctx.save_for_backward(*grads)
+        ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
+        values = [torch.cat(parts) for parts in zip(*told, strict=True)] if told else [token_weights_N[:0]] * 3
+        ctx.mark_non_differentiable(*values)
+        return (values[0] @ token_weights_N, *values)
+
+    @staticmethod
+    def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
+        grads = [
+            None if grad is None else (grad * incoming[0]).to(dtype)
+            for grad, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
+        ]
+        return (*grads, None, None, None, None, None, None)
+
+
+def _cast(head: Head, dtype: torch.dtype) -> Head:
+    bias = None if head.bias_V is None else head.bias_V.detach().to(dtype)
+    return Head(head.weight_VH.detach().to(dtype), bias)
+
+
+def _collect(
+    grads: list[torch.Tensor | None],
+    own: slice,
+    of_logits: torch.Tensor,
+    hidden: torch.Tensor,
+    head: Head,
+    weights_N1: torch.Tensor,
+) -> None:
+    """What the gradient of some tokens' logits makes of the hidden states', the weight's and the bias's."""
+    on_student, on_weight, on_bias = grads
+    if on_student is not None:
+        on_student[own] = (of_logits @ head.weight_VH) * weights_N1
+    if on_weight is not None:
+        on_weight += of_logits.T @ (hidden * weights_N1).to(hidden.dtype)
+    if on_bias is not None:
+        on_bias += (of_logits.T @ weights_N1.to(of_logits.dtype))[:, 0]
+
+
+Kernel = Callable[[torch.Tensor, torch.Tensor, Terms], Rows]
+
+
+def _kernel(logits: torch.Tensor) -> Kernel:
+    """Triton where there is a GPU, else torch: the same numbers."""
+    if logits.is_cuda:
+        from distill.divergence_triton import rows_in_triton
+
+        return rows_in_triton
+    return rows_in_torch
+
+
+def rows_in_torch(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> Rows:
+    """See `Rows`; `student_NV` is overwritten."""
+    ours = _finished(student_NV, terms.student, terms.temperature)
+    theirs = _finished(teacher_NV, terms.teacher, terms.temperature)
+    most, their_most = ours.amax(-1), theirs.amax(-1)
+    both = ours + theirs
+    agreement = both.amax(-1) == most + their_most  # faster than to look where either one is
+    ps, pt = ours.softmax(-1), torch.softmax(theirs, -1, out=both)
+    norm, their_norm = most - ps.amax(-1).log(), their_most - pt.amax(-1).log()
+    entropy = norm - torch.linalg.vecdot(ps, ours)
+    slope = _slope(student_NV, terms)
+    value, gradient = _value_and_gradient(ours, theirs, ps, pt, norm, their_norm, terms.beta)
+    torch.mul(gradient, slope, out=student_NV)
+    return Rows(value, entropy, agreement)
+
+
+def _value_and_gradient(
+    ours: torch.Tensor,
+    theirs: torch.Tensor,
+    ps: torch.Tensor,
+    pt: torch.Tensor,
+    norm: torch.Tensor,
+    their_norm: torch.Tensor,
+    beta: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`[N]` and `[N, V]`, the latter with respect to the student's finished logits; overwrites probabilities."""
+    if beta == 1:
+        gap = torch.sub(ours, theirs, out=pt)
+        mean = torch.linalg.vecdot(ps, gap)
+        return mean - norm + their_norm, gap.sub_(mean[:, None]).mul_(ps)
+    if beta == 0:
+        return torch.linalg.vecdot(pt, theirs - ours) - their_norm + norm, ps.sub_(pt)
+    log_ps, log_pt = ours - norm[:, None], theirs - their_norm[:, None]
+    log_m = torch.logaddexp(log_ps + math.log(1 - beta), log_pt + math.log(beta))
+    of_student = torch.linalg.vecdot(ps, log_ps.sub_(log_m))
+    of_teacher = torch.linalg.vecdot(pt, log_pt.sub_(log_m))
+    gradient = log_ps.sub_(of_student[:, None]).mul_(ps).mul_(1 - beta)
+    return of_teacher.lerp(of_student, 1 - beta), gradient
+
+
+def _finished(logits: torch.Tensor, finish: Finish, temperature: float) -> torch.Tensor:
+    """Float32 logits, scaled, capped and divided by the temperature."""
+    finished = logits.float() if finish.scale == 1 else logits.float() * finish.scale
+    if finish.softcap is not None:
+        finished = (finished / finish.softcap).tanh_() * finish.softcap
+    return finished if temperature == 1 else finished / temperature
+
+
+def _slope(logits: torch.Tensor, terms: Terms) -> torch.Tensor | float:
+    """The derivative of the student's finished logits."""
+    steepest, softcap = terms.student.scale / terms.temperature, terms.student.softcap
+    if softcap is None:
+        return steepest
+    return steepest * (1 - (logits.float() * (terms.student.scale / softcap)).tanh_() ** 2)
+
+
+def _scale(config: Any) -> float:
+    """What a model multiplies its logits with: Cohere, Muse Glimmer, Falcon-H1; HyperCLOVA X; Granite and MiniCPM3."""
+    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
+        if (value := getattr(config, name, None)) is not None:
+            return float(value)
+    if (value := getattr(config, "logits_scaling", None)) is None:
+        return 1.0
+    return float(value) if config.model_type == "hyperclovax" else 1 / float(value)

@@ -1,0 +1,138 @@
+"""`rows_in_torch` as one Triton kernel: a program a token, which reads its two rows of logits two or three times.
+
+The first time gives both normalizers and what sums need none of them, the second one the JSD's sums, and the last one
+writes the gradient in place. What is the same for all tokens is compiled in.
+"""
+
+# pyright: reportMissingImports=false, reportIndexIssue=false, reportAttributeAccessIssue=false
+import math
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from distill.divergence import Rows, Terms
+
+BLOCK, WARPS = 4096, 8
+
+
+def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> Rows:
+    """See `Rows`; `student_NV` is overwritten."""
+    count, vocabulary = student_NV.shape
+    told = torch.empty((3, count), dtype=torch.float32, device=student_NV.device)
+    beta, is_mixed = float(terms.beta), 0 < terms.beta < 1
+    _rows[(count,)](
+        student_NV,
+        teacher_NV,
+        told,
+        count,
+        vocabulary,
+        BETA=beta,
+        OURS_IN_MIXTURE=math.log(1 - beta) if is_mixed else 0.0,
+        THEIRS_IN_MIXTURE=math.log(beta) if is_mixed else 0.0,
+        TEMPERATURE=float(terms.temperature),
+        OUR_SCALE=float(terms.student.scale),
+        OUR_CAP=float(terms.student.softcap or 0.0),
+        THEIR_SCALE=float(terms.teacher.scale),
+        THEIR_CAP=float(terms.teacher.softcap or 0.0),
+        BLOCK=BLOCK,
+        num_warps=WARPS,
+    )
+    return Rows(told[0], told[1], told[2] > 0)
+
+
+@triton.jit
+def _finished(row: Any, at: Any, vocabulary: Any, SCALE: tl.constexpr, CAP: tl.constexpr, TEMPERATURE: tl.constexpr):
+    """Logits, scaled, capped and divided by the temperature; -inf behind the last one."""
+    logits = tl.load(row + at, mask=at < vocabulary, other=0.0).to(tl.float32) * SCALE
+    if CAP:
+        logits = CAP * (2 * tl.sigmoid(2 * logits / CAP) - 1)
+    return tl.where(at < vocabulary, logits / TEMPERATURE, -float("inf"))
+
+
+@triton.jit
+def _higher(most: Any, z: Any):
+    """The most so far, what sums up to here shrink by, and `exp(z - most)`."""
+    higher = tl.maximum(most, tl.max(z, axis=0))
+    return higher, tl.exp(most - higher), tl.exp(z - higher)
+
+
+@triton.jit
+def _mixture(log_ps: Any, log_pt: Any, OURS: tl.constexpr, THEIRS: tl.constexpr):
+    """`log(exp(OURS) * ps + exp(THEIRS) * pt)`."""
+    ours, theirs = log_ps + OURS, log_pt + THEIRS
+    top = tl.maximum(ours, theirs)
+    return top + tl.log(tl.exp(ours - top) + tl.exp(theirs - top))
+
+
+@triton.jit
+def _rows(
+    student_ptr,
+    teacher_ptr,
+    told_ptr,
+    count,
+    vocabulary,
+    BETA: tl.constexpr,
+    OURS_IN_MIXTURE: tl.constexpr,
+    THEIRS_IN_MIXTURE: tl.constexpr,
+    TEMPERATURE: tl.constexpr,
+    OUR_SCALE: tl.constexpr,
+    OUR_CAP: tl.constexpr,
+    THEIR_SCALE: tl.constexpr,
+    THEIR_CAP: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    token = tl.program_id(0).to(tl.int64)
+    ours, theirs = student_ptr + token * vocabulary, teacher_ptr + token * vocabulary
+    most, their_most, total, their_total, mean, gap, their_gap = -float("inf"), -float("inf"), 0.0, 0.0, 0.0, 0.0, 0.0
+    for start in range(0, vocabulary, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        zs = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE)
+        zt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE)
+        apart = tl.where(at < vocabulary, zs - zt, 0.0)
+        most, shrink, part = _higher(most, zs)
+        total = total * shrink + tl.sum(part, axis=0)
+        mean = mean * shrink + tl.sum(part * tl.where(at < vocabulary, zs, 0.0), axis=0)
+        gap = gap * shrink + tl.sum(part * apart, axis=0)
+        their_most, shrink, part = _higher(their_most, zt)
+        their_total = their_total * shrink + tl.sum(part, axis=0)
+        their_gap = their_gap * shrink - tl.sum(part * apart, axis=0)
+    norm, their_norm = most + tl.log(total), their_most + tl.log(their_total)
+    of_student = gap / total - norm + their_norm
+    value = of_student
+    if BETA == 0:
+        value = their_gap / their_total - their_norm + norm
+    elif BETA < 1:
+        of_student, of_teacher = 0.0, 0.0
+        for start in range(0, vocabulary, BLOCK):
+            at = start + tl.arange(0, BLOCK)
+            log_ps = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE) - norm
+            log_pt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE) - their_norm
+            log_m = _mixture(log_ps, log_pt, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
+            of_student += tl.sum(tl.where(at < vocabulary, tl.exp(log_ps) * (log_ps - log_m), 0.0), axis=0)
+            of_teacher += tl.sum(tl.where(at < vocabulary, tl.exp(log_pt) * (log_pt - log_m), 0.0), axis=0)
+        value = BETA * of_teacher + (1 - BETA) * of_student
+
+    agree = 0
+    for start in range(0, vocabulary, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        zs = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE)
+        zt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE)
+        agree = tl.maximum(agree, tl.max(((zs == most) & (zt == their_most)).to(tl.int32), axis=0))
+        log_ps, log_pt = zs - norm, zt - their_norm
+        if BETA == 0:
+            gradient = tl.exp(log_ps) - tl.exp(log_pt)
+        elif BETA == 1:
+            gradient = tl.exp(log_ps) * (log_ps - log_pt - of_student)
+        else:
+            log_m = _mixture(log_ps, log_pt, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
+            gradient = (1 - BETA) * tl.exp(log_ps) * (log_ps - log_m - of_student)
+        gradient = gradient * (OUR_SCALE / TEMPERATURE)
+        if OUR_CAP:
+            slope = zs * (TEMPERATURE / OUR_CAP)
+            gradient = gradient * (1 - slope * slope)
+        tl.store(ours + at, gradient.to(student_ptr.dtype.element_ty), mask=at < vocabulary)
+    tl.store(told_ptr + token, value)
+    tl.store(told_ptr + count + token, norm - mean / total)
+    tl.store(told_ptr + 2 * count + token, agree.to(tl.float32))
