@@ -171,7 +171,7 @@ class _Divergence(torch.autograd.Function):
         ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
         values = [torch.cat(parts) for parts in zip(*told, strict=True)] if told else [token_weights_N[:0]] * 3
         ctx.mark_non_differentiable(*values)
-        return (values[0] @ token_weights_N, *values)
+        return ((values[0] * token_weights_N).sum(), *values)  # no product that autocast would round
 
     @staticmethod
     def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
