@@ -67,6 +67,36 @@ def _mixture(log_ps: Any, log_pt: Any, OURS: tl.constexpr, THEIRS: tl.constexpr)
 
 
 @triton.jit
+def _gradient(log_ps: Any, log_pt: Any, of_student: Any, BETA: tl.constexpr, OURS: tl.constexpr, THEIRS: tl.constexpr):
+    """With respect to the student's finished logits; `of_student` is KL(student || teacher), or || m."""
+    if BETA == 0:
+        gradient = tl.exp(log_ps) - tl.exp(log_pt)
+    elif BETA == 1:
+        gradient = tl.exp(log_ps) * (log_ps - log_pt - of_student)
+    else:
+        gradient = (1 - BETA) * tl.exp(log_ps) * (log_ps - _mixture(log_ps, log_pt, OURS, THEIRS) - of_student)
+    return gradient
+
+
+@triton.jit
+def _sums_to_mixture(
+    ours: Any, theirs: Any, norm: Any, their_norm: Any, vocabulary: Any, OURS_IN_MIXTURE: tl.constexpr,
+    THEIRS_IN_MIXTURE: tl.constexpr, TEMPERATURE: tl.constexpr, OUR_SCALE: tl.constexpr, OUR_CAP: tl.constexpr,
+    THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """KL(student || m) and KL(teacher || m)."""
+    of_student, of_teacher = 0.0, 0.0
+    for start in range(0, vocabulary, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        log_ps = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE) - norm
+        log_pt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE) - their_norm
+        log_m = _mixture(log_ps, log_pt, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
+        of_student += tl.sum(tl.where(at < vocabulary, tl.exp(log_ps) * (log_ps - log_m), 0.0), axis=0)
+        of_teacher += tl.sum(tl.where(at < vocabulary, tl.exp(log_pt) * (log_pt - log_m), 0.0), axis=0)
+    return of_student, of_teacher
+
+
+@triton.jit
 def _rows(
     student_ptr,
     teacher_ptr,
@@ -104,14 +134,10 @@ def _rows(
     if BETA == 0:
         value = their_gap / their_total - their_norm + norm
     elif BETA < 1:
-        of_student, of_teacher = 0.0, 0.0
-        for start in range(0, vocabulary, BLOCK):
-            at = start + tl.arange(0, BLOCK)
-            log_ps = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE) - norm
-            log_pt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE) - their_norm
-            log_m = _mixture(log_ps, log_pt, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
-            of_student += tl.sum(tl.where(at < vocabulary, tl.exp(log_ps) * (log_ps - log_m), 0.0), axis=0)
-            of_teacher += tl.sum(tl.where(at < vocabulary, tl.exp(log_pt) * (log_pt - log_m), 0.0), axis=0)
+        of_student, of_teacher = _sums_to_mixture(
+            ours, theirs, norm, their_norm, vocabulary, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE, TEMPERATURE,
+            OUR_SCALE, OUR_CAP, THEIR_SCALE, THEIR_CAP, BLOCK,
+        )  # fmt: skip
         value = BETA * of_teacher + (1 - BETA) * of_student
 
     agree = 0
@@ -121,13 +147,7 @@ def _rows(
         zt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE)
         agree = tl.maximum(agree, tl.max(((zs == most) & (zt == their_most)).to(tl.int32), axis=0))
         log_ps, log_pt = zs - norm, zt - their_norm
-        if BETA == 0:
-            gradient = tl.exp(log_ps) - tl.exp(log_pt)
-        elif BETA == 1:
-            gradient = tl.exp(log_ps) * (log_ps - log_pt - of_student)
-        else:
-            log_m = _mixture(log_ps, log_pt, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
-            gradient = (1 - BETA) * tl.exp(log_ps) * (log_ps - log_m - of_student)
+        gradient = _gradient(log_ps, log_pt, of_student, BETA, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
         gradient = gradient * (OUR_SCALE / TEMPERATURE)
         if OUR_CAP:
             slope = zs * (TEMPERATURE / OUR_CAP)
