@@ -42,10 +42,9 @@ class Head:
             getattr(config, "final_logit_softcapping", None),
         )
 
-    def logits(self, hidden_NH: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Before `scale` and `softcap`, `[N, V]`."""
-        bias = None if self.bias_V is None else self.bias_V.to(dtype)
-        return torch.nn.functional.linear(hidden_NH.to(dtype), self.weight_VH.to(dtype), bias)
+    def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        """Before `scale` and `softcap`, `[N, V]`, of states that have the weight's type."""
+        return torch.nn.functional.linear(hidden_NH, self.weight_VH, self.bias_V)
 
 
 class Divergence(NamedTuple):
@@ -164,7 +163,7 @@ class _Divergence(torch.autograd.Function):
             for start in range(0, len(student_NH), rows):
                 own = slice(start, start + rows)
                 hidden = student_NH[own].to(dtype)
-                logits, theirs = student.logits(hidden, dtype), teacher.logits(teacher_NH[own], dtype)
+                logits, theirs = student.logits(hidden), teacher.logits(teacher_NH[own].to(dtype))
                 told.append(_kernel(logits)(logits, theirs, terms))
                 _collect(grads, own, logits, hidden, student, token_weights_N[own, None])
         ctx.save_for_backward(*grads)

@@ -70,11 +70,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
         index = torch.tensor([self.teacher_ids.index(row["domain"]) for row in inputs], device=self.accelerator.device)
-        lengths = written(batch).sum(1)
-        self._note_shares(index, lengths)
         batch |= {
             "teacher_index": index,
-            "domain_scale": domain_scales(index, lengths, self.domain_weights),
+            "domain_scale": domain_scales(index, written(batch).sum(1), self.domain_weights),
             "place": torch.arange(len(index), device=index.device),
         }
         started = time.perf_counter()
@@ -142,19 +140,16 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             self._told[self.teacher_ids[index]] += torch.cat([sums, sums.new_tensor([len(teacher_NH)])])
         return loss, entropy
 
-    def _note_shares(self, teacher_index: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Of the tokens that the student wrote, how many each teacher is asked about."""
-        tokens = torch.zeros(len(self.teacher_ids), device=lengths.device).index_add_(0, teacher_index, lengths.float())
-        for teacher_id, share in zip(self.teacher_ids, (tokens / tokens.sum()).tolist(), strict=True):
-            self._log(f"token_share/{teacher_id}", share)
-
     def _note_teachers(self) -> None:
-        """Means over the step's tokens of each teacher."""
-        for teacher_id, sums in self._told.items():
-            divergence, entropy, agreement = (sums[:3] / sums[3]).tolist()
-            self._log(f"kl/{teacher_id}", divergence)
-            self._log(f"policy/entropy/{teacher_id}", entropy)
-            self._log(f"agreement/{teacher_id}", agreement)
+        """Each teacher's share of the step's tokens, and means over these, where it has any."""
+        tokens = torch.stack([self._told[teacher_id][3] for teacher_id in self.teacher_ids])
+        for teacher_id, share in zip(self.teacher_ids, (tokens / tokens.sum().clamp(min=1)).tolist(), strict=True):
+            self._log(f"token_share/{teacher_id}", share)
+            if share:
+                kl, entropy, agreement = (self._told[teacher_id][:3] / self._told[teacher_id][3]).tolist()
+                self._log(f"kl/{teacher_id}", kl)
+                self._log(f"policy/entropy/{teacher_id}", entropy)
+                self._log(f"agreement/{teacher_id}", agreement)
         self._told.clear()
 
 
