@@ -326,6 +326,7 @@ def test_a_connection_that_breaks_ends_the_run_but_not_the_log(served: Served, t
                 pass_on(server, self.request, 8)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Cut) as cut:
+        cut.daemon_threads, cut.block_on_close = True, False  # one may wait for an answer that was cancelled
         threading.Thread(target=cut.serve_forever, daemon=True).start()
         engine = ServerEngine(config_of(f"http://127.0.0.1:{cut.server_address[1]}"), RANK)
         a_log_is_kept(served, engine, TokenLog(tmp_path / "log"), "/v1/completions: RemoteProtocolError: .*incomplete")
