@@ -6,7 +6,6 @@ writes the gradient in place. What is the same for all tokens is compiled in.
 
 # pyright: reportMissingImports=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 import math
-from typing import Any
 
 import torch
 import triton
@@ -43,23 +42,23 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
 
 
 @triton.jit
-def _finished(row: Any, at: Any, vocabulary: Any, SCALE: tl.constexpr, CAP: tl.constexpr, TEMPERATURE: tl.constexpr):
+def _finished(row, at, vocabulary, SCALE: tl.constexpr, CAP: tl.constexpr, TEMPERATURE: tl.constexpr):
     """Logits, scaled, capped and divided by the temperature; -inf behind the last one."""
     logits = tl.load(row + at, mask=at < vocabulary, other=0.0).to(tl.float32) * SCALE
-    if CAP:
+    if CAP > 0:
         logits = CAP * (2 * tl.sigmoid(2 * logits / CAP) - 1)
     return tl.where(at < vocabulary, logits / TEMPERATURE, -float("inf"))
 
 
 @triton.jit
-def _higher(most: Any, z: Any):
+def _higher(most, z):
     """The most so far, what sums up to here shrink by, and `exp(z - most)`."""
     higher = tl.maximum(most, tl.max(z, axis=0))
     return higher, tl.exp(most - higher), tl.exp(z - higher)
 
 
 @triton.jit
-def _mixture(log_ps: Any, log_pt: Any, OURS: tl.constexpr, THEIRS: tl.constexpr):
+def _mixture(log_ps, log_pt, OURS: tl.constexpr, THEIRS: tl.constexpr):
     """`log(exp(OURS) * ps + exp(THEIRS) * pt)`."""
     ours, theirs = log_ps + OURS, log_pt + THEIRS
     top = tl.maximum(ours, theirs)
@@ -67,7 +66,7 @@ def _mixture(log_ps: Any, log_pt: Any, OURS: tl.constexpr, THEIRS: tl.constexpr)
 
 
 @triton.jit
-def _gradient(log_ps: Any, log_pt: Any, of_student: Any, BETA: tl.constexpr, OURS: tl.constexpr, THEIRS: tl.constexpr):
+def _gradient(log_ps, log_pt, of_student, BETA: tl.constexpr, OURS: tl.constexpr, THEIRS: tl.constexpr):
     """With respect to the student's finished logits; `of_student` is KL(student || teacher), or || m."""
     if BETA == 0:
         gradient = tl.exp(log_ps) - tl.exp(log_pt)
@@ -80,7 +79,7 @@ def _gradient(log_ps: Any, log_pt: Any, of_student: Any, BETA: tl.constexpr, OUR
 
 @triton.jit
 def _sums_to_mixture(
-    ours: Any, theirs: Any, norm: Any, their_norm: Any, vocabulary: Any, OURS_IN_MIXTURE: tl.constexpr,
+    ours, theirs, norm, their_norm, vocabulary, OURS_IN_MIXTURE: tl.constexpr,
     THEIRS_IN_MIXTURE: tl.constexpr, TEMPERATURE: tl.constexpr, OUR_SCALE: tl.constexpr, OUR_CAP: tl.constexpr,
     THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -149,7 +148,7 @@ def _rows(
         log_ps, log_pt = zs - norm, zt - their_norm
         gradient = _gradient(log_ps, log_pt, of_student, BETA, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
         gradient = gradient * (OUR_SCALE / TEMPERATURE)
-        if OUR_CAP:
+        if OUR_CAP > 0:
             slope = zs * (TEMPERATURE / OUR_CAP)
             gradient = gradient * (1 - slope * slope)
         tl.store(ours + at, gradient.to(student_ptr.dtype.element_ty), mask=at < vocabulary)
