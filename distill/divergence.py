@@ -12,7 +12,7 @@ With a frozen head that is three matrix products in all, which any exact method 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -41,6 +41,11 @@ class Head:
             _scale(config),
             getattr(config, "final_logit_softcapping", None),
         )
+
+    def to(self, device: torch.device) -> "Head":
+        """The same on a device."""
+        bias = None if self.bias_V is None else self.bias_V.to(device, non_blocking=True)
+        return replace(self, weight_VH=self.weight_VH.to(device, non_blocking=True), bias_V=bias)
 
     def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
         """Before `scale` and `softcap`, `[N, V]`, of states that have the weight's type."""

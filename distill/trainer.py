@@ -11,7 +11,8 @@ the written tokens, off the device (report, section 5.2.2), and the loss makes i
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.divergence import Head, divergence, product_type
 from distill.teachers import Teacher
+from polymath.episodes import Episode
 from polymath.packed import Packed, backbone
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
@@ -37,6 +39,20 @@ def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: t
     return (weights / tokens.clamp(min=1))[teacher_index]
 
 
+def by_tokens(tokens: Sequence[int], parts: int) -> list[slice]:
+    """The rows in so many parts of neighbours, each of at least one row, with about as many tokens in each.
+
+    `ValueError` where there are fewer rows than parts.
+    """
+    if len(tokens) < parts:
+        raise ValueError(f"{len(tokens)} rows do not make {parts} parts")
+    sums, ends = list(accumulate(tokens)), [0]
+    for part in range(1, parts):
+        nearest = min(range(len(sums)), key=lambda row: abs(sums[row] - sums[-1] * part / parts)) + 1
+        ends.append(min(max(nearest, ends[-1] + 1), len(tokens) - parts + part))
+    return [slice(start, end) for start, end in pairwise([*ends, len(tokens)])]
+
+
 def written(batch: Batch) -> torch.Tensor:
     """`[B, T]`: 1 at the tokens that the student wrote, 0 at padding and at what tools answered."""
     return batch["completion_mask"] * batch["tool_mask"]
@@ -53,7 +69,7 @@ def states_before(model: Any, batch: Batch) -> torch.Tensor:
 
 
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
-    """Rows have a `domain`, which names their teacher. One process; the teachers stay where they were loaded."""
+    """Rows have a `domain`, which names their teacher; a batch is in the order of its teachers. One process."""
 
     def __init__(self, *, domain_weights: Mapping[str, float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -61,11 +77,31 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: Mapping[str, Teacher] = {}  # set before training: adapters need the model that is trained
         self._states: list[torch.Tensor] = []  # of each place in the batch, what its teacher left
+        self._head: tuple[str, Head] | None = None  # of the teacher that was last learned from
         # Of each teacher, in this step: the sums of divergence, entropy and agreement, and the tokens
         self._told: defaultdict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(4, device=self.accelerator.device))
 
     def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> list[list[int]]:
         return [episode.ids for episode in self._episodes]
+
+    def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
+        return super()._collect(sorted(rows, key=lambda row: self.teacher_ids.index(row["domain"])))
+
+    def _prepare_inputs(self, generation_batch: list[Batch]) -> Batch:
+        """A micro-batch. TRL's are shuffled and of equal rows; these are in the order of teachers, and of equal tokens.
+
+        So a teacher's head is brought to the device once a step, and the longest domain's rows do not meet in one part
+        that is larger than the others.
+        """
+        parts = self.args.gradient_accumulation_steps
+        if self._step % parts == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            tokens = batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)
+            self._buffered_inputs = [
+                {key: value[own] if _has_rows(value) else value for key, value in batch.items()}
+                for own in by_tokens(tokens.tolist(), parts)
+            ]
+        return self._buffered_inputs[self._step % parts]
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
@@ -96,14 +132,18 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _scored(self, batch: Batch) -> list[torch.Tensor]:
         """Of each row, what its teacher makes of it: `[tokens written, H]` on the host, in the type of products."""
         states: dict[int, torch.Tensor] = {}
-        for index, teacher_id in enumerate(self.teacher_ids):
-            teacher = self.teachers[teacher_id]
-            for places in (batch["teacher_index"] == index).nonzero()[:, 0].split(self._train_batch_size):
-                own = {key: batch[key][places] for key in SEQUENCES}
-                with teacher.active() as model, self.accelerator.autocast():
+        present = batch["teacher_index"].unique().tolist()
+        teachers = [self.teachers[self.teacher_ids[index]] for index in present]
+        for index, teacher, following in zip(present, teachers, [*teachers[1:], None], strict=True):
+            places = (batch["teacher_index"] == index).nonzero()[:, 0]
+            with teacher.active() as model, self.accelerator.autocast():
+                if following is not None:
+                    following.fetch()  # while this one scores
+                for some in places.split(self._train_batch_size):
+                    own = {key: batch[key][some] for key in SEQUENCES}
                     hidden = states_before(model, own)
                     hidden = _on_host(hidden.to(product_type(hidden)))
-                states |= zip(places.tolist(), hidden.split(written(own).sum(1).tolist()), strict=True)
+                    states |= zip(some.tolist(), hidden.split(written(own).sum(1).tolist()), strict=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # what was copied has arrived
         return [states[place] for place in range(len(states))]
@@ -116,6 +156,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             loss, entropy = self._weighted_divergence(unwrapped_student, inputs)
         if (self._step + 1) % self.args.gradient_accumulation_steps == 0:
             self._note_teachers()
+            self._head, self._states = None, []
         return loss, entropy, written(inputs).sum()
 
     def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,18 +168,22 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         for index in inputs["teacher_index"].unique().tolist():
             own_N = teacher_N == index
             places = inputs["place"][inputs["teacher_index"] == index].tolist()
-            teacher = self.teachers[self.teacher_ids[index]]
             teacher_NH = torch.cat([self._states[place] for place in places]).to(student_NH.device)
-            with teacher.active() as model:
-                teacher_head = Head.of(model)
             told = divergence(
-                student_NH[own_N], head, teacher_NH, teacher_head, scale_N[own_N],
+                student_NH[own_N], head, teacher_NH, self._head_of(self.teacher_ids[index]), scale_N[own_N],
                 beta=self.beta, temperature=self.temperature,
             )  # fmt: skip
             loss, entropy = loss + told.loss, entropy + told.entropy_N.sum()
             sums = torch.stack([told.divergence_N.sum(), told.entropy_N.sum(), told.agreement_N.sum()])
             self._told[self.teacher_ids[index]] += torch.cat([sums, sums.new_tensor([len(teacher_NH)])])
         return loss, entropy
+
+    def _head_of(self, teacher_id: str) -> Head:
+        """One teacher's is on the device at a time."""
+        if self._head is None or self._head[0] != teacher_id:
+            self._head = None  # before the next one comes
+            self._head = teacher_id, self.teachers[teacher_id].head()
+        return self._head[1]
 
     def _note_teachers(self) -> None:
         """Each teacher's share of the step's tokens, and means over these, where it has any."""
@@ -151,6 +196,10 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
                 self._log(f"policy/entropy/{teacher_id}", entropy)
                 self._log(f"agreement/{teacher_id}", agreement)
         self._told.clear()
+
+
+def _has_rows(value: Any) -> bool:
+    return value is not None and value.ndim > 0
 
 
 def _on_host(states: torch.Tensor) -> torch.Tensor:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl.trainer.distillation_config import DistillationConfig
 
 from distill.teachers import load_teachers
-from distill.trainer import MultiTeacherTrainer, domain_scales
+from distill.trainer import MultiTeacherTrainer, by_tokens, domain_scales
 from polymath.chat import V4Format
 from polymath.data import Row, prompt_dataset
 from polymath.engine.local import LocalEngine
@@ -38,6 +40,22 @@ def tiny(seed: int) -> Any:
 def test_each_domain_weighs_what_it_should() -> None:
     scales = domain_scales(torch.tensor([0, 1, 0]), torch.tensor([3, 10, 1]), torch.tensor([2.0, 0.5]))
     assert scales.tolist() == pytest.approx([0.5, 0.05, 0.5])
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.data())
+def test_parts_of_a_batch_hold_all_rows_and_about_as_many_tokens(tokens: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(tokens)))
+    parts = by_tokens(tokens, count)
+    assert [row for own in parts for row in range(len(tokens))[own]] == [*range(len(tokens))] and len(parts) == count
+    assert all(own.stop > own.start for own in parts)
+    if all(sum(tokens) / count > 2 * max(tokens) for _ in parts):
+        assert all(abs(sum(tokens[own]) - sum(tokens) / count) <= max(tokens) for own in parts)
+
+
+def test_too_few_rows_make_no_parts() -> None:
+    assert by_tokens([5, 1, 1, 1, 5, 1], 3) == [slice(0, 1), slice(1, 4), slice(4, 6)]
+    with pytest.raises(ValueError, match="2 rows do not make 3 parts"):
+        by_tokens([1, 1], 3)
 
 
 def inputs() -> dict[str, torch.Tensor]:
@@ -147,7 +165,8 @@ def test_micro_batches_learn_what_one_batch_does(trainer_for, tmp_path: Path) ->
         trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
         trainer.train()
         logged.append(trainer.state.log_history[0])
-    (whole, parts), names = logged, [name for name in logged[0] if not name.endswith("time") and "time/" not in name]
+    # TRL's entropy is the mean of the micro-batches' means, however many tokens each has
+    (whole, parts), names = logged, [n for n in logged[0] if "time" not in n and n != "entropy"]
     assert [parts[name] for name in names] == pytest.approx([whole[name] for name in names], rel=1e-4)
     assert whole["loss"] > 1 and len(names) > 20
     assert whole["loss"] == pytest.approx(whole["kl/math"] + 3 * whole["kl/agent"], rel=1e-4)
