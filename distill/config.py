@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from polymath.stage import RolloutConfig, Shares
 
@@ -15,6 +15,14 @@ class OpdConfig(RolloutConfig):
     teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
     domain_weights: dict[str, NonNegativeFloat] = Field(
         default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
+    )
+    early_stopping_patience: PositiveInt | None = Field(
+        default=None,
+        description="Logged steps over which a domain's divergence has to fall, or its prompts give their places to "
+        "the others'; once no domain's does, the stage ends. Never where not given.",
+    )
+    early_stopping_threshold: float = Field(
+        default=0.02, ge=0, lt=1, description="By which share it has to fall, from so many steps to the next so many."
     )
     beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
 

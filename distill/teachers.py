@@ -122,6 +122,18 @@ class _Switched:
             parameter.requires_grad_(True)
 
 
+def check_vocabularies(student: Path, folders: Mapping[str, Path]) -> None:
+    """Raise `ValueError` where a token has another number for a teacher: its probabilities would be another token's."""
+    ours = models.load_tokenizer(student).get_vocab()
+    for teacher_id, folder in folders.items():
+        theirs = models.load_tokenizer(folder).get_vocab()
+        if others := [token for token, number in ours.items() if theirs.get(token) != number]:
+            raise ValueError(
+                f"teacher {teacher_id!r} ({folder}) has another number for {len(others)} of the student's {len(ours)} "
+                f"tokens, such as {others[0]!r}: train the teacher from the student's own origin"
+            )
+
+
 def load_teachers(
     student: Any, student_base: Path, folders: Mapping[str, Path], dtype: models.Dtype, device: torch.device
 ) -> dict[str, Teacher]:

@@ -5,31 +5,51 @@ from typing import cast
 from trl.trainer.distillation_config import DistillationConfig
 
 from distill.config import OpdConfig
-from distill.teachers import load_teachers
+from distill.manifest import ManifestCallback, check_manifest, manifest_of
+from distill.teachers import check_vocabularies, load_teachers
 from distill.trainer import MultiTeacherTrainer
+from distill.watch import TeacherWatch
 from polymath import models
 from polymath.data import prompt_dataset
+from polymath.run_dir import StageDir
 from polymath.stage import StageJob
-from polymath.training import Report, prepare, rollout_arguments, rollout_settings, train
+from polymath.training import (
+    AlarmCallback,
+    Report,
+    last_checkpoint,
+    prepare,
+    rollout_arguments,
+    rollout_settings,
+    train,
+)
 
 
 def run(job: StageJob, report: Report) -> None:
     """Train on the divergence from each sample's own teacher for `max_steps` steps."""
     config = cast(OpdConfig, job.config)
+    folder = StageDir(job.folder)
+    folders = {domain: job.models[stage] for domain, stage in config.teacher_models.items()}
+    check_vocabularies(job.models[config.from_], folders)
+    manifest = manifest_of(folders)
+    if checkpoint := last_checkpoint(folder.checkpoints):
+        check_manifest(checkpoint, manifest)
     materials = prepare(job)
+    watch = TeacherWatch([*folders], config.early_stopping_patience, config.early_stopping_threshold)
     trainer = MultiTeacherTrainer(
         **rollout_settings(job, materials),
-        domain_weights={domain: config.weight(domain) for domain in config.domains},
+        domain_weights={domain: config.weight(domain) for domain in folders},
+        watch=watch,
         model=materials.model,
         args=DistillationConfig(**rollout_arguments(job), beta=config.beta),
         train_dataset=prompt_dataset(materials.rows),
         processing_class=materials.tokenizer,
         peft_config=materials.peft_config,
+        callbacks=[AlarmCallback(watch, folder, report), ManifestCallback(folder.checkpoints, manifest)],
     )
     trainer.teachers = load_teachers(
         student=trainer.model,
         student_base=models.base_of(job.models[config.from_]),
-        folders={domain: job.models[stage] for domain, stage in config.teacher_models.items()},
+        folders=folders,
         dtype=config.dtype,
         device=trainer.accelerator.device,
     )

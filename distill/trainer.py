@@ -11,8 +11,8 @@ the written tokens, off the device (report, section 5.2.2), and the loss makes i
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Container, Mapping, Sequence
+from itertools import accumulate, cycle, islice, pairwise
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.divergence import Head, divergence, product_type
 from distill.teachers import Teacher
+from distill.watch import TeacherWatch
 from polymath.episodes import Episode
 from polymath.packed import Packed, backbone
 from polymath.rollouts import Batch, RolloutMixin
@@ -37,6 +38,12 @@ def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: t
     """
     tokens = torch.zeros_like(weights).index_add_(0, teacher_index, lengths.to(weights.dtype))
     return (weights / tokens.clamp(min=1))[teacher_index]
+
+
+def unfinished(rows: list[Batch], finished: Container[str]) -> list[Batch]:
+    """The rows; in the places of finished domains' there are the others' once more, to be sampled anew."""
+    left = [row for row in rows if row["domain"] not in finished]
+    return [*left, *(dict(row) for row in islice(cycle(left), len(rows) - len(left)))] if left else rows
 
 
 def by_tokens(tokens: Sequence[int], parts: int) -> list[slice]:
@@ -71,8 +78,9 @@ def states_before(model: Any, batch: Batch) -> torch.Tensor:
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     """Rows have a `domain`, which names their teacher; a batch is in the order of its teachers. One process."""
 
-    def __init__(self, *, domain_weights: Mapping[str, float], **kwargs: Any) -> None:
+    def __init__(self, *, domain_weights: Mapping[str, float], watch: TeacherWatch, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.watch = watch  # fed by a callback
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: Mapping[str, Teacher] = {}  # set before training: adapters need the model that is trained
@@ -85,6 +93,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         return [episode.ids for episode in self._episodes]
 
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
+        if self.watch.finished.issuperset(self.teacher_ids):
+            self.control.should_training_stop = True  # after this step
+        rows = unfinished(rows, self.watch.finished)
         return super()._collect(sorted(rows, key=lambda row: self.teacher_ids.index(row["domain"])))
 
     def _prepare_inputs(self, generation_batch: list[Batch]) -> Batch:
@@ -105,7 +116,8 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
-        index = torch.tensor([self.teacher_ids.index(row["domain"]) for row in inputs], device=self.accelerator.device)
+        names = [row["domain"] for row in self._rows]  # as they were collected
+        index = torch.tensor([self.teacher_ids.index(name) for name in names], device=self.accelerator.device)
         batch |= {
             "teacher_index": index,
             "domain_scale": domain_scales(index, written(batch).sum(1), self.domain_weights),
@@ -114,17 +126,17 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         started = time.perf_counter()
         self._states = self._scored(batch)
         self._log("time/teachers", time.perf_counter() - started)
-        self._keep_some(inputs)
+        self._keep_some()
         return batch
 
-    def _keep_some(self, inputs: list[Batch]) -> None:
+    def _keep_some(self) -> None:
         kept = [
             {
-                "prompt": inputs[place]["prompt"],
+                "prompt": self._rows[place]["prompt"],
                 "completion": decode(self._tokenizer, self._episodes[place].ids),
-                "teacher_id": inputs[place]["domain"],
+                "teacher_id": self._rows[place]["domain"],
             }
-            for place in places_to_show(inputs)
+            for place in places_to_show(self._rows)
         ]
         write_rollouts(self.folder, self._step_number(), kept)
 

@@ -5,7 +5,7 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -15,12 +15,13 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 from polymath import data, models
+from polymath.alarms import Watch
 from polymath.chat import Format, format_for
 from polymath.chat.template import install
 from polymath.engine.opening import open_engine
 from polymath.engine.protocol import Sampling
 from polymath.engine.wal import TokenLog
-from polymath.run_dir import StageDir, append_line, keep_lines, whole_folder
+from polymath.run_dir import StageDir, append_line, keep_lines, read_lines, whole_folder
 from polymath.stage import RolloutConfig, StageJob, TrainingConfig
 from polymath.vocabulary import fit_fused_head, new_tokens
 
@@ -182,7 +183,7 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
         token_log.forget(steps_up_to(done))
     trainer.add_callback(RunCallback(folder, report, token_log))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.state.global_step < trainer.args.max_steps:
+    if trainer.state.global_step < trainer.args.max_steps and not trainer.control.should_training_stop:
         raise RuntimeError(f"training ended at step {trainer.state.global_step} of {trainer.args.max_steps}")
     with whole_folder(folder.model) as target:
         _save(trainer, target)
@@ -260,6 +261,23 @@ class RunCallback(TrainerCallback):
         (self.folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()
         if self.token_log is not None:
             self.token_log.forget(steps_up_to(state.global_step))
+
+
+class AlarmCallback(TrainerCallback):
+    """Feeds a watch with what is logged, and tells what it says: on the screen, and in `alarms.jsonl`."""
+
+    def __init__(self, watch: Watch, folder: StageDir, report: Report) -> None:
+        self.watch, self.folder, self.report = watch, folder, report
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for line in read_lines(self.folder.metrics):  # those of a run that is gone on with
+            self.watch.feed(line["step"], line)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        metrics = metric_names(logs or {})
+        for alarm in self.watch.feed(state.global_step, metrics):
+            append_line(self.folder.alarms, asdict(alarm))
+            self.report(state.global_step, state.max_steps, metrics, alarm.message)
 
 
 def places_to_show(rows: Sequence[dict[str, Any]], group: int = 1) -> list[int]:

@@ -6,14 +6,11 @@ metrics alone: after a resume, feed the lines of `metrics.jsonl` again and go on
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from polymath.alarms import Alarm
 from polymath.strict import StrictModel
-
-AlarmName = Literal["truncation", "equal_rewards", "entropy_collapse", "length_drift"]
 
 
 class AlarmConfig(StrictModel):
@@ -38,18 +35,6 @@ class AlarmConfig(StrictModel):
     max_length_factor: float = Field(
         default=3.0, gt=1, description="A mode's mean tokens over those of the first steps, either way."
     )
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """What is seen at a step, in the units of the metric, and what to do about it."""
-
-    name: AlarmName
-    step: int
-    mode: str | None
-    value: float
-    bound: float
-    message: str
 
 
 class Alarms:

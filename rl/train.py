@@ -7,14 +7,14 @@ from trl.trainer.grpo_config import GRPOConfig as TrlGrpoConfig
 from polymath.data import prompt_dataset
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
-from polymath.training import Report, draw_rows, prepare, rollout_arguments, rollout_settings, train
+from polymath.training import AlarmCallback, Report, draw_rows, prepare, rollout_arguments, rollout_settings, train
 from rewards import open_bench
 from rewards.gold import CHECKED, check_rewards
 from rl.alarms import Alarms
 from rl.config import GrpoConfig
 from rl.refill import Reserve
 from rl.rewards import Scorer
-from rl.trainer import AlarmCallback, SpecialistTrainer
+from rl.trainer import SpecialistTrainer
 
 RESERVE_STEPS = 8  # prompts that wait to take the place of others, in batches
 SAME_NAMES = (

@@ -2,21 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.episodes import Episode
 from polymath.packed import Packed, backbone, use_packed_attention
 from polymath.rollouts import Batch, RolloutMixin
-from polymath.run_dir import StageDir, append_line, read_lines
-from polymath.training import Report, metric_names, places_to_show, write_rollouts
-from rl.alarms import Alarms
+from polymath.training import places_to_show, write_rollouts
 from rl.config import Mode
 from rl.mismatch import importance_ratio, kept_logprobs
 from rl.refill import Reserve, has_signal
@@ -254,20 +250,3 @@ def _refuse_scaled_logits(config: Any) -> None:
     for name in SCALES:
         if getattr(config, name, None) not in (None, 1.0):
             raise ValueError(f"top_k is not for this model, which scales or caps its logits ({name}): take it out")
-
-
-class AlarmCallback(TrainerCallback):
-    """Feeds an `Alarms` with what is logged, and tells what it says: on the screen, and in `alarms.jsonl`."""
-
-    def __init__(self, alarms: Alarms, folder: StageDir, report: Report) -> None:
-        self.alarms, self.folder, self.report = alarms, folder, report
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        for line in read_lines(self.folder.metrics):  # those of a run that is gone on with
-            self.alarms.feed(line["step"], line)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        metrics = metric_names(logs or {})
-        for alarm in self.alarms.feed(state.global_step, metrics):
-            append_line(self.folder.alarms, asdict(alarm))
-            self.report(state.global_step, state.max_steps, metrics, alarm.message)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from polymath.alarms import Alarm
 from polymath.run_dir import append_line, read_lines
-from rl.alarms import Alarm, AlarmConfig, Alarms
+from rl.alarms import AlarmConfig, Alarms
 
 MODES = {"non_think": None, "high": 0.5, "max": 0.1}  # what reasoning costs
 HEALTHY = {
@@ -97,7 +98,7 @@ def test_each_mode_has_alarms_of_its_own() -> None:
     line = {"length/high": 100.0, "length/max": 10.0, "length/mean": 99.0, "length/drift": 99.0}
     ratios = {"length/clipped_ratio/max": 0.9, "length/clipped_ratio/high": 0.2, "length/clipped_ratio": 0.9}
     found = alarms.feed(2, line | ratios)
-    assert [(alarm.name, alarm.mode) for alarm in found] == [
+    assert [(alarm.name, alarm.of) for alarm in found] == [
         ("length_drift", "high"), ("truncation", "max"), ("length_drift", "max")
     ]  # fmt: skip
 
@@ -121,7 +122,7 @@ def test_an_alarm_says_what_is_seen_and_what_to_turn(
     metric: str, values: list[float], name: str, mode: str | None, value: float, bound: float, said: list[str]
 ) -> None:
     (alarm,) = fed(metric, values)
-    assert (alarm.name, alarm.step, alarm.mode, alarm.value) == (name, len(values), mode, value)
+    assert (alarm.name, alarm.step, alarm.of, alarm.value) == (name, len(values), mode, value)
     assert alarm.bound == pytest.approx(bound)
     for part in (f"step {len(values)}", *said):
         assert part in alarm.message

@@ -14,12 +14,14 @@ from trl.trainer.distillation_config import DistillationConfig
 
 from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer, by_tokens, domain_scales
+from distill.watch import TeacherWatch
 from polymath.chat import V4Format
 from polymath.data import Row, prompt_dataset
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Sampling
-from polymath.run_dir import StageDir
+from polymath.run_dir import StageDir, read_lines
 from polymath.tiny import build_tokenizer
+from polymath.training import AlarmCallback
 
 V = 300
 # Adapters that train rows of the vocabulary besides, as those of a cold start do
@@ -85,22 +87,23 @@ def dense(student, teachers, batch) -> torch.Tensor:
 
 @pytest.fixture
 def trainer_for(tmp_path: Path):
-    tokenizer = build_tokenizer(["a"], 400)
+    tokenizer = build_tokenizer(["aA"], 400)
     row = Row(
         prompt="a", completion=(), domain="math", mode="high", think="high", budget=8, reward="math_answer", answer="1"
     )
     rows = [replace(row, prompt=letter, domain=domain) for letter in "abcd" for domain in ("math", "agent")]
+    rows = [replace(own, prompt=own.prompt.upper() if own.domain == "agent" else own.prompt) for own in rows]
 
-    def make(student: Any, **given: Any) -> MultiTeacherTrainer:
-        settings: dict[str, Any] = {"per_device_train_batch_size": 1} | given
+    def make(student: Any, watch: TeacherWatch | None = None, **given: Any) -> MultiTeacherTrainer:
+        settings: dict[str, Any] = {"per_device_train_batch_size": 1, "max_steps": 1} | given
         args = DistillationConfig(
             output_dir=str(tmp_path / "out"), bf16=False, use_cpu=True, report_to="none", gradient_checkpointing=False,
-            max_steps=1, remove_unused_columns=False, logging_steps=1, save_strategy="no", disable_tqdm=True,
+            remove_unused_columns=False, logging_steps=1, save_strategy="no", disable_tqdm=True,
             **settings,
         )  # fmt: skip
         weights = {"math": 1.0, "agent": 3.0}
         return MultiTeacherTrainer(
-            form=V4Format(), domain_weights=weights, folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
+            form=V4Format(), domain_weights=weights, watch=watch or TeacherWatch([*weights], None, 0.0), folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
             train_dataset=prompt_dataset(rows), sampling=Sampling(0, tuple(range(200, V))),
             engine_for=lambda policy: LocalEngine(policy, seed=0),
         )  # fmt: skip
@@ -152,6 +155,39 @@ def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
     assert student.active_adapter == "default"
 
 
+def test_a_row_keeps_its_own_teacher(trainer_for, tmp_path: Path) -> None:
+    """Through sorting, sampling and scoring: capital letters are the agent's prompts."""
+    folders = {}
+    for seed, name in enumerate(("math", "agent"), 1):
+        tiny(seed).save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+    trainer = trainer_for(tiny(0), per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
+    parts = []
+    for trainer._step in range(2):
+        parts.append(trainer._prepare_inputs([dict(row) for row in trainer.train_dataset]))
+    texts = [
+        text
+        for part in parts
+        for text in trainer.processing_class.batch_decode(part["prompt_ids"], skip_special_tokens=True)
+    ]
+    index = torch.cat([part["teacher_index"] for part in parts]).tolist()
+    assert len(texts) == 8 and index == sorted(index)
+    assert [text.strip().isupper() for text in texts] == [trainer.teacher_ids[own] == "agent" for own in index]
+    for part in parts:  # what the teacher left is of this row's tokens
+        for row, place in enumerate(part["place"].tolist()):
+            ids = torch.cat(
+                [
+                    part["prompt_ids"][row][part["prompt_mask"][row].bool()],
+                    part["completion_ids"][row][part["completion_mask"][row].bool()],
+                ]
+            )
+            teacher = tiny(1 + (trainer.teacher_ids[part["teacher_index"][row]] == "agent"))
+            count = int(part["completion_mask"][row].sum())
+            due = teacher.model(ids[None]).last_hidden_state[0, -count - 1 : -1]
+            assert torch.allclose(trainer._states[place], due, atol=1e-5)
+
+
 def test_micro_batches_learn_what_one_batch_does(trainer_for, tmp_path: Path) -> None:
     """A domain is divided by its tokens in all micro-batches, wherever they are."""
     folders = {}
@@ -172,6 +208,31 @@ def test_micro_batches_learn_what_one_batch_does(trainer_for, tmp_path: Path) ->
     assert whole["loss"] == pytest.approx(whole["kl/math"] + 3 * whole["kl/agent"], rel=1e-4)
     assert whole["token_share/math"] + whole["token_share/agent"] == pytest.approx(1)
     assert 0 <= whole["agreement/math"] <= 1 and 0 < whole["policy/entropy/math"] < 6
+
+
+def test_a_finished_domain_gives_its_place_and_the_last_one_ends_the_stage(trainer_for, tmp_path: Path) -> None:
+    folders = {}
+    for seed, name in enumerate(("math", "agent"), 1):
+        tiny(seed).save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+
+    def run(watch: TeacherWatch) -> MultiTeacherTrainer:
+        trainer = trainer_for(tiny(0), watch, per_device_train_batch_size=8, max_steps=4)
+        trainer.add_callback(AlarmCallback(watch, StageDir(tmp_path), lambda *told: None))
+        trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
+        trainer.train()
+        return trainer
+
+    watch = TeacherWatch(["math", "agent"], None, 0.0)
+    watch.finished.add("agent")
+    trainer = run(watch)
+    assert [line["token_share/math"] for line in trainer.state.log_history[:-1]] == [1.0] * 4
+    assert "kl/agent" not in trainer.state.log_history[0] and trainer.state.global_step == 4
+
+    trainer = run(TeacherWatch(["math", "agent"], 1, 0.999))  # none falls so fast
+    told = [(line["name"], line["step"], line["of"]) for line in read_lines(StageDir(tmp_path).alarms)]
+    assert told == [("plateau", 2, "math"), ("plateau", 2, "agent")]
+    assert trainer.state.global_step == 3 and 0 < trainer.state.log_history[0]["token_share/agent"] < 1
 
 
 def tiny_from(folder: Path) -> Any:
