@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
+from peft.tuners.lora import LoraLayer
 
 MIB = 2**20
 ROOM = {"cuda": 224 * MIB, "cpu": 64 * MIB}  # of both models' logits
@@ -35,6 +36,8 @@ class Head:
     def of(cls, model: Any) -> "Head":
         """A model's as it is now: an adapter may train rows of it, and adapters are switched."""
         module, config = model.get_output_embeddings(), model.config.get_text_config()
+        if isinstance(module, LoraLayer):
+            raise ValueError("an adapter changes the head: take lm_head out of target_modules")
         return cls(
             module.weight,
             getattr(module, "bias", None),

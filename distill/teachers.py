@@ -1,125 +1,69 @@
-"""Teachers: one for each domain, as an adapter on the student's own base where that can be, else as a whole model."""
+"""Teachers: adapters on the student's own base where that can be, whole models otherwise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
-from trl.trainer.utils import use_adapter
 
+from distill.adapters import AdapterTeachers, is_plain
 from distill.divergence import Head
+from distill.residence import Residence
+from distill.states import states_before
 from polymath import models
 from polymath.packed import use_packed_attention
+from polymath.rollouts import Batch
 
 
-class Teacher(Protocol):
-    """Scores what the student wrote."""
+class Teachers(Protocol):
+    """One teacher, or some that score together."""
+
+    teacher_ids: list[str]
 
     def fetch(self) -> None:
-        """Begin to bring it to the device, beside what is computed there."""
+        """Begin to bring them to the device, beside what is computed there."""
         ...
 
-    def active(self) -> AbstractContextManager[Any]:
-        """A model that computes as the teacher, on the device for as long as the context is open."""
+    def active(self) -> AbstractContextManager[None]:
+        """They are on the device, ready to score, for as long as the context is open."""
         ...
 
-    def head(self) -> Head:
-        """What makes logits of its last hidden states; on the device for as long as it is held."""
+    def states(self, batch: Batch, teacher_ids: Sequence[str]) -> torch.Tensor:
+        """Of each row its own teacher's last hidden states before the written tokens, `[N, H]`, row by row."""
+        ...
+
+    def head(self, teacher_id: str) -> Head:
+        """What makes logits of one's last hidden states; on the device for as long as it is held."""
         ...
 
 
 class ModelTeacher:
-    """A model of its own, whose weights lie in the host's memory and come to a GPU to score.
+    """A model of its own, whose weights are on the device while it scores."""
 
-    They are copied by a stream of their own, from pinned memory. Their place is taken from the stream that computes,
-    which waits for them to arrive before it reads them, so that it may give the place to others once it has.
-    """
-
-    def __init__(self, model: Any, device: torch.device) -> None:
-        self.model, self.device = model, device
-        self._on_gpu = device.type == "cuda"
-        tensors = [*model.parameters(), *model.buffers()]  # what is tied is there once
-        self._weights = [(own, own.data.pin_memory() if self._on_gpu else own.data) for own in tensors]
-        for own, on_host in self._weights:
-            own.data = on_host
-        self._copying = torch.cuda.Stream(device) if self._on_gpu else None
-        self._is_coming = False
+    def __init__(self, teacher_id: str, model: Any, device: torch.device) -> None:
+        self.teacher_ids, self.model = [teacher_id], model
+        # what is tied is there once
+        self._residence = Residence([*model.parameters(), *model.buffers()], device)
 
     def fetch(self) -> None:
-        """See `Teacher.fetch`."""
-        if self._copying is None or self._is_coming:
-            return
-        places = [torch.empty_like(on_host, device=self.device) for _, on_host in self._weights]
-        self._copying.wait_stream(torch.cuda.current_stream(self.device))  # what was in these places is read until then
-        with torch.cuda.stream(self._copying):
-            for place, (own, on_host) in zip(places, self._weights, strict=True):
-                own.data = place.copy_(on_host, non_blocking=True)
-        self._is_coming = True
+        """See `Teachers.fetch`."""
+        self._residence.fetch()
 
     @contextmanager
-    def active(self) -> Iterator[Any]:
-        """See `Teacher.active`."""
-        self.fetch()
-        if self._copying is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self._copying)
-        try:
-            yield self.model
-        finally:
-            for own, on_host in self._weights:
-                own.data = on_host
-            self._is_coming = False
+    def active(self) -> Iterator[None]:
+        """See `Teachers.active`."""
+        with self._residence.on_device(), torch.no_grad():
+            yield
 
-    def head(self) -> Head:
-        """See `Teacher.head`; the rest of the model stays where it is."""
-        return Head.of(self.model).to(self.device)
+    def states(self, batch: Batch, teacher_ids: Sequence[str]) -> torch.Tensor:
+        """See `Teachers.states`."""
+        return states_before(self.model, batch)
 
-
-@dataclass
-class AdapterTeacher:
-    """An adapter that sits beside the student's on the same base: no second copy of the weights."""
-
-    student: PeftModel
-    name: str
-
-    def fetch(self) -> None:
-        """It is there."""
-
-    def head(self) -> Head:
-        """See `Teacher.head`."""
-        with self.active() as model:
-            return Head.of(model)
-
-    def active(self) -> AbstractContextManager[Any]:
-        return _Switched(self.student, self.name)
-
-
-class _Switched:
-    """The student computing with another adapter, without gradient and without dropout."""
-
-    def __init__(self, student: PeftModel, name: str) -> None:
-        self.student, self.name = student, name
-
-    def __enter__(self) -> PeftModel:
-        self.training = self.student.training
-        self.trainable = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
-        self.grad, self.adapter = torch.no_grad(), use_adapter(self.student, self.name)
-        self.grad.__enter__()
-        self.adapter.__enter__()
-        self.student.eval()
-        return self.student
-
-    def __exit__(self, *error: Any) -> None:
-        self.student.train(self.training)
-        self.adapter.__exit__(*error)
-        self.grad.__exit__(*error)
-        # switching adapters also switches which parameters ask for gradients
-        for parameter in self.student.parameters():
-            parameter.requires_grad_(False)
-        for parameter in self.trainable:
-            parameter.requires_grad_(True)
+    def head(self, teacher_id: str) -> Head:
+        """See `Teachers.head`; the rest of the model stays where it is."""
+        return Head.of(self.model).to(self._residence.device)
 
 
 def check_vocabularies(student: Path, folders: Mapping[str, Path]) -> None:
@@ -135,15 +79,28 @@ def check_vocabularies(student: Path, folders: Mapping[str, Path]) -> None:
 
 
 def load_teachers(
-    student: Any, student_base: Path, folders: Mapping[str, Path], dtype: models.Dtype, device: torch.device
-) -> dict[str, Teacher]:
-    """A teacher for each id; raises `ValueError` where a teacher's vocabulary is not the student's."""
-    teachers: dict[str, Teacher] = {}
+    student: Any,
+    student_base: Path,
+    folders: Mapping[str, Path],
+    dtype: models.Dtype,
+    device: torch.device,
+    products: torch.dtype = torch.float32,
+) -> list[Teachers]:
+    """Each teacher once, by `folders`' ids; `products` is the type in which adapters multiply.
+
+    Raises `ValueError` where a teacher's vocabulary is not as large as the student's.
+    """
+    adapters = {
+        teacher_id: folder
+        for teacher_id, folder in folders.items()
+        if isinstance(student, PeftModel)
+        and models.is_adapter(folder)
+        and models.base_of(folder) == student_base
+        and is_plain(folder)
+    }
+    teachers: list[Teachers] = [AdapterTeachers(student, adapters, products)] if adapters else []
     for teacher_id, folder in folders.items():
-        shared = isinstance(student, PeftModel) and models.is_adapter(folder) and models.base_of(folder) == student_base
-        if shared:
-            student.load_adapter(str(folder), adapter_name=f"teacher-{teacher_id}", is_trainable=False)
-            teachers[teacher_id] = AdapterTeacher(student, f"teacher-{teacher_id}")
+        if teacher_id in adapters:
             continue
         model = models.load_model(folder, dtype).eval().requires_grad_(False)
         theirs, ours = model.config.vocab_size, student.config.vocab_size
@@ -152,7 +109,8 @@ def load_teachers(
                 f"teacher {teacher_id!r} ({folder}) has {theirs} tokens and the student {ours}: a divergence over the "
                 "whole vocabulary needs one vocabulary; train the teacher from the student's own origin"
             )
-        teachers[teacher_id] = teacher = ModelTeacher(model, device)
+        teacher = ModelTeacher(teacher_id, model, device)
         with teacher.active():
             use_packed_attention(model)
+        teachers.append(teacher)
     return teachers

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import torch
 from trl.trainer.distillation_config import DistillationConfig
 
 from distill.config import OpdConfig
@@ -52,5 +53,6 @@ def run(job: StageJob, report: Report) -> None:
         folders=folders,
         dtype=config.dtype,
         device=trainer.accelerator.device,
+        products=torch.bfloat16 if config.bf16 else torch.float32,
     )
     train(trainer, job, report)

@@ -19,10 +19,10 @@ import torch
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.divergence import Head, divergence, product_type
-from distill.teachers import Teacher
+from distill.states import states_before, tokens_of_rows, written
+from distill.teachers import Teachers
 from distill.watch import TeacherWatch
 from polymath.episodes import Episode
-from polymath.packed import Packed, backbone
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
 from polymath.vocabulary import decode
@@ -60,21 +60,6 @@ def by_tokens(tokens: Sequence[int], parts: int) -> list[slice]:
     return [slice(start, end) for start, end in pairwise([*ends, len(tokens)])]
 
 
-def written(batch: Batch) -> torch.Tensor:
-    """`[B, T]`: 1 at the tokens that the student wrote, 0 at padding and at what tools answered."""
-    return batch["completion_mask"] * batch["tool_mask"]
-
-
-def states_before(model: Any, batch: Batch) -> torch.Tensor:
-    """Last hidden states `[N, H]` of the tokens before those that the student wrote, which predict them; row by row."""
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-    packed = Packed.of(ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1))
-    width = batch["prompt_ids"].shape[1]
-    predicts = torch.nn.functional.pad(written(batch), (width - 1, 1)).bool()
-    hidden = backbone(model)(**packed.inputs()).last_hidden_state[0]
-    return hidden[predicts[packed.mask_BT]]
-
-
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     """Rows have a `domain`, which names their teacher; a batch is in the order of its teachers. One process."""
 
@@ -83,7 +68,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         self.watch = watch  # fed by a callback
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
-        self.teachers: Mapping[str, Teacher] = {}  # set before training: adapters need the model that is trained
+        self.teachers: list[Teachers] = []  # set before training: adapters need the model that is trained
         self._states: list[torch.Tensor] = []  # of each place in the batch, what its teacher left
         self._head: tuple[str, Head] | None = None  # of the teacher that was last learned from
         # Of each teacher, in this step: the sums of divergence, entropy and agreement, and the tokens
@@ -107,10 +92,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         parts = self.args.gradient_accumulation_steps
         if self._step % parts == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
-            tokens = batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)
             self._buffered_inputs = [
                 {key: value[own] if _has_rows(value) else value for key, value in batch.items()}
-                for own in by_tokens(tokens.tolist(), parts)
+                for own in by_tokens(tokens_of_rows(batch).tolist(), parts)
             ]
         return self._buffered_inputs[self._step % parts]
 
@@ -144,16 +128,16 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _scored(self, batch: Batch) -> list[torch.Tensor]:
         """Of each row, what its teacher makes of it: `[tokens written, H]` on the host, in the type of products."""
         states: dict[int, torch.Tensor] = {}
-        present = batch["teacher_index"].unique().tolist()
-        teachers = [self.teachers[self.teacher_ids[index]] for index in present]
-        for index, teacher, following in zip(present, teachers, [*teachers[1:], None], strict=True):
-            places = (batch["teacher_index"] == index).nonzero()[:, 0]
-            with teacher.active() as model, self.accelerator.autocast():
+        names = [self.teacher_ids[index] for index in batch["teacher_index"].tolist()]
+        present = [own for own in self.teachers if not set(own.teacher_ids).isdisjoint(names)]
+        for teachers, following in zip(present, [*present[1:], None], strict=True):
+            places = torch.tensor([place for place, name in enumerate(names) if name in teachers.teacher_ids])
+            with teachers.active(), self.accelerator.autocast():
                 if following is not None:
-                    following.fetch()  # while this one scores
+                    following.fetch()  # while these score
                 for some in places.split(self._train_batch_size):
                     own = {key: batch[key][some] for key in SEQUENCES}
-                    hidden = states_before(model, own)
+                    hidden = teachers.states(own, [names[place] for place in some])
                     hidden = _on_host(hidden.to(product_type(hidden)))
                     states |= zip(some.tolist(), hidden.split(written(own).sum(1).tolist()), strict=True)
         if torch.cuda.is_available():
@@ -194,7 +178,8 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         """One teacher's is on the device at a time."""
         if self._head is None or self._head[0] != teacher_id:
             self._head = None  # before the next one comes
-            self._head = teacher_id, self.teachers[teacher_id].head()
+            (teachers,) = (own for own in self.teachers if teacher_id in own.teacher_ids)
+            self._head = teacher_id, teachers.head(teacher_id)
         return self._head[1]
 
     def _note_teachers(self) -> None:

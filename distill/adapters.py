@@ -1,0 +1,193 @@
+"""LoRA teachers on the student's own base: one pass over the base scores for all of them.
+
+    y_n = W x_n + scaling_e * B_e A_e x_n        e is the teacher of token n
+
+Each token has its own adapter, as in engines that serve many at once (Punica, arXiv 2310.18547). Rows of the vocabulary
+that an adapter trains take the places of the base's, in the embedding for its tokens alone, and in its head.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.utils import load_peft_weights
+
+from distill.divergence import Head
+from distill.residence import Residence
+from distill.states import states_before, tokens_of_rows
+from polymath.rollouts import Batch
+
+PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+ROWS = ".token_adapter.trainable_tokens_delta"
+Hook = Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor | None]
+UNDERSTOOD = (  # fields of an adapter's configuration; others have to be as they are by default
+    "task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "r", "lora_alpha", "lora_dropout", "use_rslora", "init_lora_weights", "trainable_token_indices",
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "ensure_weight_tying",
+)  # fmt: skip
+
+
+def is_plain(folder: Path) -> bool:
+    """Whether an adapter is what this file computes: LoRA of linear layers, rows of the vocabulary, nothing else."""
+    config, plain = LoraConfig.from_pretrained(str(folder)), LoraConfig()
+    if type(config) is not LoraConfig or config.init_lora_weights not in (True, False, "gaussian"):
+        return False  # others change the base's weights
+    others = [own.name for own in fields(config) if own.name not in UNDERSTOOD]
+    if any(getattr(config, name) != getattr(plain, name) for name in others):
+        return False
+    names = load_peft_weights(str(folder), device="cpu")
+    return all(name.endswith((A, B, ROWS)) and "lm_head.lora" not in name for name in names)
+
+
+class AdapterTeachers:
+    """All LoRA teachers of a student that share its base; their adapters are on the device while they score."""
+
+    def __init__(self, student: PeftModel, folders: Mapping[str, Path], dtype: torch.dtype) -> None:
+        """`dtype` is that of the adapters' products."""
+        self.student, self.teacher_ids = student, list(folders)
+        adapters = [_Adapter.read(folder) for folder in folders.values()]
+        self._deltas = {
+            path: (
+                _stacked([own.a.get(path) for own in adapters], dtype),
+                _stacked([own.b.get(path) for own in adapters], dtype),
+            )
+            for path in sorted({path for own in adapters for path in own.a})
+        }
+        self._rows = [own.rows for own in adapters]
+        values = [tensor for own in self._rows for _, tensor in own.values()]
+        tensors = [*(own for pair in self._deltas.values() for own in pair), *values]
+        self._residence = Residence(tensors, student.device)
+        self._order: _Order | None = None  # of the tokens that are scored
+
+    def fetch(self) -> None:
+        """See `Teachers.fetch`."""
+        self._residence.fetch()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """See `Teachers.active`; the student's own adapter is out meanwhile, and nothing drops out."""
+        training, hooks = self.student.training, ExitStack()
+        with hooks, torch.no_grad(), self._residence.on_device(), self.student.disable_adapter():
+            for path in self._deltas:
+                module = self.student.get_submodule(PREFIX + path)
+                hooks.callback(module.register_forward_hook(self._adding(path)).remove)
+            hooks.callback(self.student.get_input_embeddings().register_forward_hook(self._with_rows).remove)
+            hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers know of no hooks
+            self.student.eval()
+            try:
+                yield
+            finally:
+                self.student.train(training)
+
+    def states(self, batch: Batch, teacher_ids: Sequence[str]) -> torch.Tensor:
+        """See `Teachers.states`."""
+        device = batch["prompt_ids"].device
+        rows = torch.tensor([self.teacher_ids.index(own) for own in teacher_ids], device=device)
+        self._order = _Order.of(rows.repeat_interleave(tokens_of_rows(batch)))
+        return states_before(self.student, batch)
+
+    def head(self, teacher_id: str) -> Head:
+        """See `Teachers.head`."""
+        rows = self._rows[self.teacher_ids.index(teacher_id)]
+        with self.student.disable_adapter():
+            head = Head.of(self.student)
+        base: Any = self.student.get_base_model()
+        tied = base.config.get_text_config().tie_word_embeddings
+        ids, values = rows.get("embed_tokens" if tied else "lm_head", (None, None))
+        if ids is None or values is None:
+            return head
+        weight = head.weight_VH.detach()
+        return replace(head, weight_VH=weight.index_copy(0, ids.to(weight.device), values.to(weight)))
+
+    def _adding(self, path: str) -> Hook:
+        """What a layer's adapters add to its output `[1, N, out]`."""
+
+        def add(module: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+            assert self._order is not None
+            a_EKI, b_EKO = (own[self._order.teachers_E] for own in self._deltas[path])
+            inputs_ELI = given[0][0][self._order.tokens_EL]
+            added_ELO = torch.bmm(torch.bmm(inputs_ELI.to(a_EKI.dtype), a_EKI.mT), b_EKO)
+            return out + added_ELO.flatten(0, 1)[self._order.places_N].to(out.dtype)
+
+        return add
+
+    def _with_rows(
+        self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Embeddings `[1, N, H]`, those of trained tokens the teacher's own."""
+        assert self._order is not None
+        scale = getattr(getattr(module, "token_adapter", module), "embed_scale", 1.0)  # Gemma's, past PEFT's wrapper
+        for number, teacher in enumerate(self._order.teachers_E.tolist()):
+            if "embed_tokens" not in self._rows[teacher]:
+                continue
+            ids, values = self._rows[teacher]["embed_tokens"]
+            is_own_N = self._order.places_N // self._order.tokens_EL.shape[1] == number
+            found_NR = (given[0][0][:, None] == ids.to(out.device)) & is_own_N[:, None]
+            rows_NH = values.to(out)[found_NR.int().argmax(1)] * scale
+            out = torch.where(found_NR.any(1)[:, None], rows_NH, out[0])[None]
+        return out
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    """One teacher's, by the paths of layers."""
+
+    a: dict[str, torch.Tensor]  # [K, in]
+    b: dict[str, torch.Tensor]  # [K, out], scaled
+    rows: dict[str, tuple[torch.Tensor, torch.Tensor]]  # table -> ids [R] and values [R, H]
+
+    @classmethod
+    def read(cls, folder: Path) -> "_Adapter":
+        config = LoraConfig.from_pretrained(str(folder))
+        assert isinstance(config, LoraConfig)
+        tensors = {name.removeprefix(PREFIX): own for name, own in load_peft_weights(str(folder), device="cpu").items()}
+        scaling = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
+        tables = config.trainable_token_indices or {}
+        tables = tables if isinstance(tables, dict) else {"embed_tokens": tables}
+        return cls(
+            {name.removesuffix(A): own for name, own in tensors.items() if name.endswith(A)},
+            {name.removesuffix(B): own.float().T * scaling for name, own in tensors.items() if name.endswith(B)},
+            {
+                table: (torch.tensor(ids), own)
+                for table, ids in tables.items()
+                for name, own in tensors.items()
+                if name.endswith(table + ROWS)
+            },
+        )
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Which tokens each teacher scores, as many places for each as the most that one has."""
+
+    teachers_E: torch.Tensor  # those that score here
+    tokens_EL: torch.Tensor  # the token at each place; the first one where there is none
+    places_N: torch.Tensor  # the place of each token
+
+    @classmethod
+    def of(cls, teacher_N: torch.Tensor) -> "_Order":
+        teachers_E, own_N, counts_E = teacher_N.unique(return_inverse=True, return_counts=True)
+        order_N = own_N.argsort(stable=True)
+        starts_E = counts_E.cumsum(0) - counts_E
+        rank_N = torch.empty_like(order_N)
+        rank_N[order_N] = torch.arange(len(order_N), device=order_N.device)
+        longest = int(counts_E.max())
+        places_N = own_N * longest + rank_N - starts_E[own_N]
+        tokens = torch.zeros(len(teachers_E) * longest, dtype=torch.long, device=own_N.device)
+        tokens[places_N] = torch.arange(len(own_N), device=own_N.device)
+        return cls(teachers_E, tokens.view(-1, longest), places_N)
+
+
+def _stacked(matrices: Sequence[torch.Tensor | None], dtype: torch.dtype) -> torch.Tensor:
+    """`[E, K, width]` of matrices `[k, width]`: 0 where a teacher has none, or one of a smaller rank."""
+    there = [own for own in matrices if own is not None]
+    out = torch.zeros(len(matrices), max(map(len, there)), there[0].shape[1], dtype=dtype)
+    for place, own in enumerate(matrices):
+        if own is not None:
+            out[place, : len(own)] = own
+    return out

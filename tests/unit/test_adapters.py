@@ -1,0 +1,139 @@
+"""LoRA teachers that score in one pass, against PEFT's own models, one after the other."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from distill.adapters import AdapterTeachers, is_plain
+from distill.divergence import Head
+from distill.states import states_before
+from distill.teachers import ModelTeacher, load_teachers
+from polymath.packed import use_packed_attention
+
+V = 60
+SETTINGS: dict[str, dict[str, Any]] = {
+    "all": {"r": 4, "target_modules": "all-linear"},
+    "few": {"r": 2, "lora_alpha": 32, "target_modules": ["q_proj", "down_proj"], "use_rslora": True},
+    "first": {"r": 8, "target_modules": ["v_proj"], "layers_to_transform": [0]},
+    "rows": {"r": 3, "target_modules": "all-linear", "trainable_token_indices": [7, 50]},
+}
+
+
+def base_model(folder: Path, tied: bool) -> Path:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
+    config = Qwen3Config(vocab_size=V, tie_word_embeddings=tied, **sizes, **heads)
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    return folder.resolve()
+
+
+def adapter(base: Path, folder: Path, seed: int, **settings: Any) -> Path:
+    torch.manual_seed(seed)
+    model = get_peft_model(Qwen3ForCausalLM.from_pretrained(base), LoraConfig(init_lora_weights=False, **settings))
+    for name, parameter in model.named_parameters():
+        if "trainable_tokens" in name:
+            parameter.data += torch.randn_like(parameter)
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def packed(model: Any) -> Any:
+    use_packed_attention(model)
+    return model.eval()
+
+
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Path], PeftModel]:
+    base = base_model(tmp_path / "base", request.param)
+    settings = {name: dict(own) for name, own in SETTINGS.items()}
+    if not request.param:
+        settings["rows"]["trainable_token_indices"] = {"embed_tokens": [7, 50], "lm_head": [8]}
+    folders = {name: adapter(base, tmp_path / name, seed, **own) for seed, (name, own) in enumerate(settings.items())}
+    rows = {"embed_tokens": [7, 9]} if request.param else {"embed_tokens": [7], "lm_head": [9]}
+    own = LoraConfig(
+        init_lora_weights=False, target_modules=["q_proj", "up_proj"], lora_dropout=0.5, trainable_token_indices=rows
+    )
+    student = get_peft_model(Qwen3ForCausalLM.from_pretrained(base), own)
+    use_packed_attention(student)
+    return base, folders, student.train()
+
+
+def batch_of(rows: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    prompt, completion = torch.randint(0, V, (rows, 6)), torch.randint(0, V, (rows, 7))
+    completion[:, 1], prompt[:, 5] = 7, 50  # trained by some
+    lengths = torch.randint(1, 8, (rows, 1))
+    mask = (torch.arange(7)[None] < lengths).long()
+    prompt_mask = (torch.arange(6)[None] >= torch.randint(0, 5, (rows, 1))).long()
+    tool_mask = torch.ones_like(mask)
+    tool_mask[:, 2] = 0
+    return {
+        "prompt_ids": prompt,
+        "prompt_mask": prompt_mask,
+        "completion_ids": completion,
+        "completion_mask": mask,
+        "tool_mask": tool_mask,
+    }
+
+
+@pytest.mark.parametrize(
+    "ids", [["all", "all", "few", "first", "first", "rows", "rows"], ["rows", "all", "rows", "few", "all"], ["few"]]
+)
+def test_each_row_is_scored_by_its_own_adapter(world: Any, ids: list[str]) -> None:
+    base, folders, student = world
+    (teachers,) = load_teachers(student, base, folders, "float32", torch.device("cpu"))
+    assert isinstance(teachers, AdapterTeachers) and teachers.teacher_ids == list(folders)
+    batch, state = batch_of(len(ids)), {name: (p.requires_grad, p.clone()) for name, p in student.named_parameters()}
+    with teachers.active():
+        got = teachers.states(batch, ids)
+    due = []
+    for row, name in enumerate(ids):
+        alone = packed(PeftModel.from_pretrained(Qwen3ForCausalLM.from_pretrained(base), str(folders[name])))
+        with torch.no_grad():
+            due.append(states_before(alone, {key: own[row : row + 1] for key, own in batch.items()}))
+        assert torch.equal(teachers.head(name).weight_VH, Head.of(alone).weight_VH)
+    assert torch.allclose(got, torch.cat(due), atol=1e-5)
+    assert student.training and student.active_adapter == "default"
+    assert all(
+        p.requires_grad == state[name][0] and torch.equal(p, state[name][1]) for name, p in student.named_parameters()
+    )
+    assert not any(module._forward_hooks for module in student.modules())
+
+
+def test_the_student_is_as_before_where_scoring_fails(world: Any) -> None:
+    base, folders, student = world
+    (teachers,) = load_teachers(student, base, folders, "float32", torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="no room"), teachers.active():
+        raise RuntimeError("no room")
+    assert student.training and not any(module._forward_hooks for module in student.modules())
+    student.eval()
+    with torch.no_grad():
+        own = student(torch.tensor([[3, 7]])).logits
+        with student.disable_adapter():
+            assert not torch.allclose(own, student(torch.tensor([[3, 7]])).logits)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_dora": True},
+        {"rank_pattern": {"q_proj": 2}},
+        {"bias": "lora_only"},
+        {"modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj", "lm_head"]},
+    ],
+)
+def test_other_adapters_are_models_of_their_own(tmp_path: Path, settings: dict[str, Any]) -> None:
+    base = base_model(tmp_path / "base", False)
+    folder = adapter(base, tmp_path / "other", 1, **{"target_modules": ["q_proj"], **settings})
+    plain = adapter(base, tmp_path / "plain", 2, target_modules=["q_proj"])
+    assert not is_plain(folder) and is_plain(plain)
+    student = get_peft_model(Qwen3ForCausalLM.from_pretrained(base), LoraConfig(target_modules=["q_proj"]))
+    folders = {"other": folder, "plain": plain}
+    shared, alone = load_teachers(student, base, folders, "float32", torch.device("cpu"))
+    assert shared.teacher_ids == ["plain"] and isinstance(alone, ModelTeacher) and alone.teacher_ids == ["other"]
