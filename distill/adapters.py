@@ -110,9 +110,10 @@ class AdapterTeachers:
         def add(module: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
             assert self._order is not None
             a_EKI, b_EKO = (own[self._order.teachers_E] for own in self._deltas[path])
-            inputs_ELI = given[0][0][self._order.tokens_EL]
+            shape = self._order.tokens_EL.shape
+            inputs_ELI = given[0][0].index_select(0, self._order.tokens_EL.flatten()).unflatten(0, shape)
             added_ELO = torch.bmm(torch.bmm(inputs_ELI.to(a_EKI.dtype), a_EKI.mT), b_EKO)
-            return out + added_ELO.flatten(0, 1)[self._order.places_N].to(out.dtype)
+            return out + added_ELO.flatten(0, 1).index_select(0, self._order.places_N).to(out.dtype)
 
         return add
 
@@ -121,7 +122,8 @@ class AdapterTeachers:
     ) -> torch.Tensor | None:
         """Embeddings `[1, N, H]`, those of trained tokens the teacher's own."""
         assert self._order is not None
-        scale = getattr(getattr(module, "token_adapter", module), "embed_scale", 1.0)  # Gemma's, past PEFT's wrapper
+        table = getattr(getattr(module, "token_adapter", None), "base_layer", module)  # past PEFT's wrapper
+        scale = getattr(table, "embed_scale", 1.0)  # Gemma's
         for number, teacher in enumerate(self._order.teachers_E.tolist()):
             if "embed_tokens" not in self._rows[teacher]:
                 continue

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
 from distill.adapters import AdapterTeachers, is_plain
 from distill.divergence import Head
@@ -25,7 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def base_model(folder: Path, tied: bool) -> Path:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
     config = Qwen3Config(vocab_size=V, tie_word_embeddings=tied, **sizes, **heads)
     Qwen3ForCausalLM(config).save_pretrained(folder)
@@ -103,6 +103,33 @@ def test_each_row_is_scored_by_its_own_adapter(world: Any, ids: list[str]) -> No
         p.requires_grad == state[name][0] and torch.equal(p, state[name][1]) for name, p in student.named_parameters()
     )
     assert not any(module._forward_hooks for module in student.modules())
+
+
+def test_embeddings_that_a_model_scales(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
+    config = Gemma3TextConfig(
+        vocab_size=V, num_attention_heads=2, num_key_value_heads=1, initializer_range=0.3, **sizes
+    )
+    Gemma3ForCausalLM(config).save_pretrained(tmp_path / "base")
+
+    def read() -> Any:
+        return Gemma3ForCausalLM.from_pretrained(tmp_path / "base")
+
+    teacher = get_peft_model(read(), LoraConfig(init_lora_weights=False, **SETTINGS["rows"]))
+    for name, parameter in teacher.named_parameters():
+        if "trainable_tokens" in name:
+            parameter.data += 0.5
+    teacher.save_pretrained(str(tmp_path / "teacher"))
+    student = get_peft_model(read(), LoraConfig(target_modules=["q_proj"]))
+    use_packed_attention(student)
+    base = (tmp_path / "base").resolve()
+    (teachers,) = load_teachers(student, base, {"math": tmp_path / "teacher"}, "float32", torch.device("cpu"))
+    with teachers.active():
+        got = teachers.states(batch_of(3), ["math"] * 3)
+    with torch.no_grad():
+        due = states_before(packed(PeftModel.from_pretrained(read(), str(tmp_path / "teacher"))), batch_of(3))
+    assert isinstance(teachers, AdapterTeachers) and torch.allclose(got, due, atol=1e-5)
 
 
 def test_the_student_is_as_before_where_scoring_fails(world: Any) -> None:
