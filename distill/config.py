@@ -26,6 +26,27 @@ class OpdConfig(RolloutConfig):
     )
     beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
 
+    estimator: Literal["exact", "sampled", "sampled_baseline", "top_k"] = Field(
+        default="exact",
+        description="`exact` sums over the vocabulary; the others are estimates of the reverse KL, to compare it with.",
+    )
+    teacher_top_k: PositiveInt | None = Field(
+        default=None, description="Over how many of the teacher's likeliest tokens the estimator `top_k` sums."
+    )
+
+    @model_validator(mode="after")
+    def _estimates_are_of_the_reverse_kl(self) -> "OpdConfig":
+        if (self.estimator == "top_k") != (self.teacher_top_k is not None):
+            raise ValueError("teacher_top_k (64, say) belongs to estimator: top_k; give both, or neither")
+        if self.estimator != "exact" and self.beta != 1:
+            raise ValueError(f"estimator {self.estimator!r} is of the reverse KL, beta 1; beta is {self.beta:g}")
+        if self.estimator.startswith("sampled") and (self.temperature != 1 or self.top_k or self.top_p < 1):
+            raise ValueError(
+                f"estimator {self.estimator!r} needs tokens that are drawn from the policy as it is: take out "
+                "temperature, top_k and top_p, or take the exact one"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _domains_are_those_with_a_teacher(cls, values: Any) -> Any:

@@ -89,6 +89,10 @@ class Terms:
     teacher: Finish
 
 
+Kernel = Callable[[torch.Tensor, torch.Tensor, Terms], Rows]
+Estimate = Callable[[torch.Tensor, torch.Tensor, Terms, torch.Tensor], Rows]  # is told as well which tokens were drawn
+
+
 def divergence(
     student_NH: torch.Tensor,
     student: Head,
@@ -99,12 +103,14 @@ def divergence(
     beta: float = 1.0,
     temperature: float = 1.0,
     rows: int | None = None,
+    estimate: Estimate | None = None,
+    tokens_N: torch.Tensor | None = None,
 ) -> Divergence:
     """The weighted sum over tokens, with gradient to the student's hidden states and head.
 
     Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V, else `ValueError`. Products
     are of the autocast's type, everything else is float32. `rows` is how many tokens have logits at a time: as many as
-    there is room for where not given.
+    there is room for where not given. An `estimate` takes the place of the exact divergence, and reads `tokens_N`.
     """
     if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:
         raise ValueError(
@@ -115,7 +121,10 @@ def divergence(
     rows = rows or rows_at_once(student.weight_VH.shape[0], student_NH)
     inputs = student_NH, student.weight_VH, student.bias_V, token_weights_N.float()
     loss, *told = cast(
-        Any, _Divergence.apply(*inputs, teacher_NH.detach(), teacher, terms, rows, torch.is_grad_enabled())
+        Any,
+        _Divergence.apply(
+            *inputs, teacher_NH.detach(), teacher, terms, rows, torch.is_grad_enabled(), estimate, tokens_N
+        ),
     )
     return Divergence(loss, *told)
 
@@ -156,6 +165,8 @@ class _Divergence(torch.autograd.Function):
         terms: Terms,
         rows: int,
         learns: bool,
+        estimate: Estimate | None,
+        tokens_N: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
         dtype, student = product_type(student_NH), Head(weight_VH, bias_V)
         on_student, on_weight, on_bias, *_ = ctx.needs_input_grad if learns else (False, False, False)
@@ -172,7 +183,11 @@ class _Divergence(torch.autograd.Function):
                 own = slice(start, start + rows)
                 hidden = student_NH[own].to(dtype)
                 logits, theirs = student.logits(hidden), teacher.logits(teacher_NH[own].to(dtype))
-                told.append(_kernel(logits)(logits, theirs, terms))
+                if estimate is None:
+                    told.append(_kernel(logits)(logits, theirs, terms))
+                else:
+                    assert tokens_N is not None
+                    told.append(estimate(logits, theirs, terms, tokens_N[own]))
                 _collect(grads, own, logits, hidden, student, token_weights_N[own, None])
         ctx.save_for_backward(*grads)
         ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
@@ -186,7 +201,7 @@ class _Divergence(torch.autograd.Function):
             None if grad is None else (grad * incoming[0]).to(dtype)
             for grad, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
         ]
-        return (*grads, None, None, None, None, None, None)
+        return (*grads, *[None] * 8)
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:
@@ -212,9 +227,6 @@ def _collect(
         on_bias += (of_logits.T @ weights_N1.to(of_logits.dtype))[:, 0]
 
 
-Kernel = Callable[[torch.Tensor, torch.Tensor, Terms], Rows]
-
-
 def _kernel(logits: torch.Tensor) -> Kernel:
     """Triton where there is a GPU, else torch: the same numbers."""
     if logits.is_cuda:
@@ -226,17 +238,17 @@ def _kernel(logits: torch.Tensor) -> Kernel:
 
 def rows_in_torch(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> Rows:
     """See `Rows`; `student_NV` is overwritten."""
-    ours = _finished(student_NV, terms.student, terms.temperature)
-    theirs = _finished(teacher_NV, terms.teacher, terms.temperature)
+    ours = finished(student_NV, terms.student, terms.temperature)
+    theirs = finished(teacher_NV, terms.teacher, terms.temperature)
     most, their_most = ours.amax(-1), theirs.amax(-1)
     both = ours + theirs
     agreement = both.amax(-1) == most + their_most  # faster than to look where either one is
     ps, pt = ours.softmax(-1), torch.softmax(theirs, -1, out=both)
     norm, their_norm = most - ps.amax(-1).log(), their_most - pt.amax(-1).log()
     entropy = norm - torch.linalg.vecdot(ps, ours)
-    slope = _slope(student_NV, terms)
+    steepness = slope(student_NV, terms)
     value, gradient = _value_and_gradient(ours, theirs, ps, pt, norm, their_norm, terms.beta)
-    torch.mul(gradient, slope, out=student_NV)
+    torch.mul(gradient, steepness, out=student_NV)
     return Rows(value, entropy, agreement)
 
 
@@ -264,15 +276,15 @@ def _value_and_gradient(
     return of_teacher.lerp(of_student, 1 - beta), gradient
 
 
-def _finished(logits: torch.Tensor, finish: Finish, temperature: float) -> torch.Tensor:
+def finished(logits: torch.Tensor, finish: Finish, temperature: float) -> torch.Tensor:
     """Float32 logits, scaled, capped and divided by the temperature."""
-    finished = logits.float() if finish.scale == 1 else logits.float() * finish.scale
+    out = logits.float() if finish.scale == 1 else logits.float() * finish.scale
     if finish.softcap is not None:
-        finished = (finished / finish.softcap).tanh_() * finish.softcap
-    return finished if temperature == 1 else finished / temperature
+        out = (out / finish.softcap).tanh_() * finish.softcap
+    return out if temperature == 1 else out / temperature
 
 
-def _slope(logits: torch.Tensor, terms: Terms) -> torch.Tensor | float:
+def slope(logits: torch.Tensor, terms: Terms) -> torch.Tensor | float:
     """The derivative of the student's finished logits."""
     steepest, softcap = terms.student.scale / terms.temperature, terms.student.softcap
     if softcap is None:

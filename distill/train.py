@@ -6,6 +6,7 @@ import torch
 from trl.trainer.distillation_config import DistillationConfig
 
 from distill.config import OpdConfig
+from distill.estimates import estimate_named
 from distill.manifest import ManifestCallback, check_manifest, manifest_of
 from distill.teachers import check_vocabularies, load_teachers
 from distill.trainer import MultiTeacherTrainer
@@ -40,6 +41,7 @@ def run(job: StageJob, report: Report) -> None:
         **rollout_settings(job, materials),
         domain_weights={domain: config.weight(domain) for domain in folders},
         watch=watch,
+        estimate=estimate_named(config.estimator, config.teacher_top_k),
         model=materials.model,
         args=DistillationConfig(**rollout_arguments(job), beta=config.beta),
         train_dataset=prompt_dataset(materials.rows),

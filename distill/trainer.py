@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from trl.trainer.distillation_trainer import DistillationTrainer
 
-from distill.divergence import Head, divergence, product_type
+from distill.divergence import Estimate, Head, divergence, product_type
 from distill.states import states_before, tokens_of_rows, written
 from distill.teachers import Teachers
 from distill.watch import TeacherWatch
@@ -63,9 +63,17 @@ def by_tokens(tokens: Sequence[int], parts: int) -> list[slice]:
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     """Rows have a `domain`, which names their teacher; a batch is in the order of its teachers. One process."""
 
-    def __init__(self, *, domain_weights: Mapping[str, float], watch: TeacherWatch, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        domain_weights: Mapping[str, float],
+        watch: TeacherWatch,
+        estimate: Estimate | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.watch = watch  # fed by a callback
+        self.estimate = estimate  # None: the divergence is exact
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: list[Teachers] = []  # set before training: adapters need the model that is trained
@@ -160,6 +168,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         student_NH, head = states_before(student, inputs), Head.of(student)
         row_N = torch.arange(len(inputs["place"]), device=student_NH.device).repeat_interleave(written(inputs).sum(1))
         teacher_N, scale_N = inputs["teacher_index"][row_N], inputs["domain_scale"][row_N]
+        tokens_N = inputs["completion_ids"][written(inputs).bool()]
         loss, entropy = student_NH.new_zeros((), dtype=torch.float32), student_NH.new_zeros((), dtype=torch.float32)
         for index in inputs["teacher_index"].unique().tolist():
             own_N = teacher_N == index
@@ -167,7 +176,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             teacher_NH = torch.cat([self._states[place] for place in places]).to(student_NH.device)
             told = divergence(
                 student_NH[own_N], head, teacher_NH, self._head_of(self.teacher_ids[index]), scale_N[own_N],
-                beta=self.beta, temperature=self.temperature,
+                beta=self.beta, temperature=self.temperature, estimate=self.estimate, tokens_N=tokens_N[own_N],
             )  # fmt: skip
             loss, entropy = loss + told.loss, entropy + told.entropy_N.sum()
             sums = torch.stack([told.divergence_N.sum(), told.entropy_N.sum(), told.agreement_N.sum()])

@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl.trainer.distillation_config import DistillationConfig
 
+from distill.estimates import estimate_named
 from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer, by_tokens, domain_scales
 from distill.watch import TeacherWatch
@@ -129,6 +130,27 @@ def test_whole_models_teach_exactly(trainer_for, tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(got, student.model.layers[0].mlp.up_proj.weight.grad, atol=1e-6, rtol=1e-3)
     assert tokens.item() == 14
+
+
+def test_an_estimate_knows_which_tokens_were_drawn(trainer_for, tmp_path: Path) -> None:
+    folders, batch = {}, inputs()
+    for seed, name in enumerate(("math", "agent"), 1):
+        tiny(seed).save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+    trainer = trainer_for(tiny(0))
+    trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
+    trainer.estimate = estimate_named("sampled", None)
+    trainer._states = trainer._scored(batch)
+    loss, _, _ = trainer._compute_loss(trainer.model, batch, None)
+    ids, due = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1), 0.0
+    for index, weight in enumerate((1.0, 3.0)):
+        rows = batch["teacher_index"] == index
+        logprobs = [
+            model(input_ids=ids[rows]).logits[:, 2:-1].log_softmax(-1).gather(2, ids[rows][:, 3:, None])[..., 0]
+            for model in (tiny(0), tiny(index + 1))
+        ]
+        due += weight * (logprobs[0] - logprobs[1])[batch["tool_mask"][rows].bool()].mean().item()
+    assert loss.item() == pytest.approx(due, rel=1e-4)
 
 
 def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
