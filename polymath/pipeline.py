@@ -34,6 +34,7 @@ RUNNERS = {
     "sft": "sft.train",
     "grpo": "rl.train",
     "opd": "distill.train",
+    "merge": "distill.merge",
     "eval": "polymath.evaluate",
 }
 # Files of the core whose change cannot change what a stage computes

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from distill.config import OpdConfig
+from distill.merge_config import MergeConfig
 from polymath.plots import (
     DASHES,
     Colours,
@@ -115,9 +116,11 @@ def _draw(
 
 
 def _shown_model(recipe: Recipe, scores: Sequence[Score]) -> str:
-    """The model that a run is for: the merged one, else the last one scored; empty without scores."""
+    """The model that a run is for: the distilled one, else a merged one, else the last scored; empty without scores."""
     models = list(dict.fromkeys(score["model"] for score in scores))
-    merged = [model for model in models if isinstance(recipe.stages.get(model), OpdConfig)]
+    merged = [
+        model for kind in (MergeConfig, OpdConfig) for model in models if isinstance(recipe.stages.get(model), kind)
+    ]
     return ["", *models, *merged][-1]
 
 
@@ -172,7 +175,7 @@ def _table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
     cells = {(score["model"], score["domain"], score["mode"]): score for score in scores}
     domains = list(dict.fromkeys(score["domain"] for score in scores))
     modes = list(dict.fromkeys(score["mode"] for score in scores))
-    merged = {name for name, stage in recipe.stages.items() if isinstance(stage, OpdConfig)}
+    merged = {name for name, stage in recipe.stages.items() if isinstance(stage, OpdConfig | MergeConfig)}
     rows = [
         {
             "model": model,

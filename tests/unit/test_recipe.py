@@ -82,6 +82,13 @@ def test_the_schema_file_is_fresh() -> None:
         ("[verifier,", "[{weight: 2},", "weight: 2", "a reward has a name; known are verifier"),
         ("seed: 0", "seed: 0\nsandbox: {require: [mnt]}", "mnt", "sandbox.require.0: found 'mnt'; did you mean 'mount'?"),
         ("seed: 0", "seed: 0\nsandbox: {demand: []}", "demand", "sandbox.demand: unknown field; known are require"),
+        ("  scores:", "  mean: {kind: merge, models: {grpo-mth: 1, format: 1}}\n  scores:", "grpo-mth", "stages.mean.models.grpo-mth: no stage 'grpo-mth' has a model; did you mean 'grpo-math'?"),
+        ("  scores:", "  mean: {kind: merge, models: [grpo-mth, format]}\n  scores:", "grpo-mth", "stages.mean.models.grpo-mth: no stage 'grpo-mth' has a model; did you mean 'grpo-math'?"),
+        ("  scores:", "  mean: {kind: merge, from: fromat, models: [format, merged]}\n  scores:", "fromat", "stages.mean.from: no stage 'fromat' has a model; did you mean 'format'?"),
+        ("  scores:", "  mean: {kind: merge, models: {format: much, merged: 1}}\n  scores:", "much", "stages.mean.models.format: found 'much'"),
+        ("  scores:", "  mean: {kind: merge, models: [format, merged], method: tis}\n  scores:", "tis}", "stages.mean.method: found 'tis'; did you mean 'ties'?"),
+        ("  scores:", "  mean: {kind: merge, models: [format, merged], max_steps: 3}\n  scores:", "max_steps: 3}", "stages.mean.max_steps: unknown field; known are"),
+        ("  scores:", "  mean: {kind: merge, models: [format, mean]}\n  scores:", "mean:", "stages read each other in a circle: mean -> mean"),
         ("max_steps: 12}", "max_steps: 12, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
     ],
 )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Merges in a real run: of whole models and of adapters, evaluated, trained further and distilled from."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from polymath import models
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"per_device_train_batch_size": 8, "save_steps": 2, "logging_steps": 1, "max_steps": 2}
+LORA = {"r": 4, "lora_alpha": 8}
+STAGES = {
+    "format": {"kind": "sft", "domains": ["math", "agent"]},
+    "sft-math": {"kind": "sft", "from": "format", "domains": ["math"]},
+    "sft-agent": {"kind": "sft", "from": "format", "domains": ["agent"]},
+    "lora-math": {"kind": "sft", "from": "format", "domains": ["math"], "lora": LORA},
+    "lora-agent": {"kind": "sft", "from": "format", "domains": ["agent"], "lora": LORA},
+    "mean": {"kind": "merge", "from": "format", "models": ["sft-math", "sft-agent"]},
+    "trimmed": {
+        "kind": "merge", "from": "format", "models": {"lora-math": 1, "sft-agent": 0.5}, "method": "ties", "density": 0.2,
+    },
+    "lora-sum": {
+        "kind": "merge", "from": "format", "models": {"lora-math": 1, "lora-agent": 1}, "method": "task_arithmetic",
+    },
+    "further": {"kind": "grpo", "from": "mean", "domains": ["math"], "num_generations": 4},
+    "merged": {"kind": "opd", "from": "lora-sum", "teacher_models": {"math": "lora-math", "agent": "trimmed"}, "lora": LORA},
+    "scores": {"kind": "eval", "models": ["mean", "trimmed", "lora-sum", "merged"], "domains": ["math"], "num_prompts": 4},
+}  # fmt: skip
+RECIPE = {
+    "name": "merges",
+    "model": {"init": "qwen3", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1},
+    "domains": {"math": {"kind": "math"}, "agent": {"kind": "agent", "max_calls": 1, "num_tools": 3}},
+    "modes": {"non_think": {"max_completion_length": 64}},
+    "defaults": {"sft": SMALL, "grpo": SMALL, "opd": SMALL},
+    "stages": STAGES,
+}
+
+
+@pytest.fixture(scope="module")
+def merges(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merges")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
+    command = [
+        sys.executable,
+        "-m",
+        "polymath.cli",
+        "run",
+        str(folder / "recipe.yaml"),
+        "--run-dir",
+        str(folder / "run"),
+    ]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, result.stderr
+    return folder / "run"
+
+
+def model_of(run: Path, stage: str) -> Path:
+    (folder,) = run.glob(f"[0-9][0-9]-{stage}/model")
+    return folder
+
+
+def weights(run: Path, stage: str) -> dict[str, torch.Tensor]:
+    model = models.load_model(model_of(run, stage), "float32")
+    whole = model.merge_and_unload() if models.is_adapter(model_of(run, stage)) else model
+    return whole.state_dict()
+
+
+def test_what_is_written_is_the_merge_of_what_the_stages_wrote(merges: Path) -> None:
+    start, math, agent, mean = (weights(merges, stage) for stage in ("format", "sft-math", "sft-agent", "mean"))
+    lora_math, lora_agent, lora_sum = (weights(merges, stage) for stage in ("lora-math", "lora-agent", "lora-sum"))
+    assert any((math[name] != agent[name]).any() for name in math)
+    assert any((lora_math[name] != lora_agent[name]).any() for name in math)
+    for name in start:
+        torch.testing.assert_close(mean[name], (math[name] + agent[name]) / 2)
+        torch.testing.assert_close(lora_sum[name], lora_math[name] + lora_agent[name] - start[name])
+    assert [models.is_adapter(model_of(merges, stage)) for stage in ("lora-sum", "trimmed")] == [True, False]
+
+
+def test_merged_models_are_scored_and_go_on(merges: Path) -> None:
+    summary = json.loads((merges / "report/summary.json").read_text())
+    assert {stage["status"] for stage in summary["stages"]} == {"done"}
+    assert {stage["name"]: stage["kind"] for stage in summary["stages"]}["trimmed"] == "merge"
+    assert [own["model"] for own in summary["scores"]] == ["mean", "trimmed", "lora-sum", "merged"]
+    assert all(own["n"] == 4 and own["mean_tokens"] > 0 for own in summary["scores"])
+    last = [json.loads(line) for line in next(merges.glob("*-merged/metrics.jsonl")).read_text().splitlines()]
+    assert all(line["kl/math"] >= 0 and line["kl/agent"] >= 0 for line in last if "train/loss" in line)
+    settings = json.loads((model_of(merges, "merged") / models.ADAPTER_FILE).read_text())
+    assert settings["r"] == 2 * LORA["r"]
+    assert "<td>trimmed</td>" in (merges / "report/index.html").read_text()
+
+
+def test_a_merge_is_not_made_twice(merges: Path, polymath: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    before = (model_of(merges, "mean") / "model.safetensors").stat().st_mtime_ns
+    assert polymath("resume", str(merges)).returncode == 0
+    assert (model_of(merges, "mean") / "model.safetensors").stat().st_mtime_ns == before
+    events = [json.loads(line) for line in (merges / "events.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in events if line["event"] == "skipped"] == ["base", *STAGES]
