@@ -1,22 +1,17 @@
-"""Settings of an `opd` stage."""
+"""Settings of the stages that learn from several teachers, and of an `opd` stage."""
 
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from polymath.stage import RolloutConfig, Shares
+from polymath.stage import RolloutConfig, Shares, TrainingConfig
 
 
-class OpdConfig(RolloutConfig):
-    """On-policy distillation: the student samples, and each sample is scored by the teacher of its domain."""
+class TaughtConfig(TrainingConfig):
+    """A stage that learns each domain from a teacher of its own."""
 
-    kind: Literal["opd"] = "opd"
     domains: Shares = Field(default_factory=dict, description="Shares of the domains; equal by default.")
     teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
-    domain_weights: dict[str, NonNegativeFloat] = Field(
-        default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
-    )
-    beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
 
     @model_validator(mode="before")
     @classmethod
@@ -26,15 +21,29 @@ class OpdConfig(RolloutConfig):
         return values
 
     @model_validator(mode="after")
-    def _every_domain_has_one_teacher(self) -> "OpdConfig":
+    def _every_domain_has_one_teacher(self) -> "TaughtConfig":
         if set(self.domains) != set(self.teacher_models):
             raise ValueError(f"domains {list(self.domains)} and teachers {list(self.teacher_models)} are not the same")
-        if unknown := set(self.domain_weights) - set(self.teacher_models):
-            raise ValueError(f"domain_weights names {sorted(unknown)}, which no teacher has")
         return self
 
     def parents(self) -> tuple[str, ...]:
         return (self.from_, *self.teacher_models.values())
+
+
+class OpdConfig(TaughtConfig, RolloutConfig):
+    """On-policy distillation: the student samples, and each sample is scored by the teacher of its domain."""
+
+    kind: Literal["opd"] = "opd"
+    domain_weights: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
+    )
+    beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
+
+    @model_validator(mode="after")
+    def _weights_are_of_domains_with_a_teacher(self) -> "OpdConfig":
+        if unknown := set(self.domain_weights) - set(self.teacher_models):
+            raise ValueError(f"domain_weights names {sorted(unknown)}, which no teacher has")
+        return self
 
     def weight(self, domain: str) -> float:
         """w_i of a domain."""

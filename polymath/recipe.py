@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from distill.config import OpdConfig
+from distill.config import OpdConfig, TaughtConfig
 from distill.merge_config import MergeConfig
+from distill.off_policy_config import OffPolicyConfig
 from polymath.chat import MODES
 from polymath.domains import Domain, is_evaluation_only
 from polymath.domains.arithmetic import MathDomain
@@ -27,7 +28,9 @@ from rewards.length import Target
 from rl.config import GrpoConfig
 from sft.config import SftConfig
 
-Stage = Annotated[SftConfig | GrpoConfig | OpdConfig | MergeConfig | EvalConfig, Field(discriminator="kind")]
+Stage = Annotated[
+    SftConfig | GrpoConfig | OpdConfig | OffPolicyConfig | MergeConfig | EvalConfig, Field(discriminator="kind")
+]
 STAGE_TYPES: dict[str, type[StageConfig]] = {
     stage.model_fields["kind"].default: stage for stage in get_args(get_args(Stage)[0])
 }
@@ -227,7 +230,7 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             for field, target in _references(stage)
             if target not in models
         ]
-        field = "teacher_models" if isinstance(stage, OpdConfig) else "domains"
+        field = "teacher_models" if isinstance(stage, TaughtConfig) else "domains"
         problems += [
             Problem(("stages", name, field), f"no domain {domain!r}{nearest(domain, recipe.domains)}")
             for domain in stage.domain_names()
@@ -282,7 +285,7 @@ def _references(stage: Stage) -> list[tuple[Location, str]]:
     if isinstance(stage, EvalConfig):
         return [(("models", index), target) for index, target in enumerate(stage.models)]
     others: list[tuple[Location, str]] = []
-    if isinstance(stage, OpdConfig):
+    if isinstance(stage, TaughtConfig):
         others = [(("teacher_models", domain), target) for domain, target in stage.teacher_models.items()]
     if isinstance(stage, MergeConfig):
         others = [(("models", target), target) for target in stage.models]

@@ -5,6 +5,7 @@ from typing import Any
 
 from distill.config import OpdConfig
 from distill.merge_config import MergeConfig
+from distill.off_policy_config import OffPolicyConfig
 from polymath.eval_config import EvalConfig
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines
@@ -13,6 +14,7 @@ from rl.config import GrpoConfig
 
 Score = dict[str, Any]  # model, domain, mode, accuracy, stderr, mean_tokens, n
 Point = dict[str, float]  # step, accuracy, mean_tokens: of one mode at one logged step of training
+BASELINES = (MergeConfig, OffPolicyConfig)  # what on-policy distillation is compared with
 ENDS = 0.1  # share of a path that is averaged at its start, and at its end
 
 
@@ -105,14 +107,14 @@ def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, float]]
 
 
 def baselines(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, float]]:
-    """What each `merge` stage keeps, `normalized` as in `kept`: by the teachers of a distillation which it merges."""
+    """`normalized`, as in `kept`, of each other stage that makes one model of a distillation's teachers."""
     by_model = domain_means(scores)
     distilled = [stage for stage in recipe.stages.values() if isinstance(stage, OpdConfig)]
     found = {
         name: _with_mean(_normalized(name, distillation, by_model))
         for name, stage in recipe.stages.items()
         for distillation in distilled
-        if isinstance(stage, MergeConfig) and set(distillation.teacher_models.values()) <= stage.models.keys()
+        if isinstance(stage, BASELINES) and set(distillation.teacher_models.values()) <= set(stage.parents())
     }
     return {name: normalized for name, normalized in found.items() if normalized}
 

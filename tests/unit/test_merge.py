@@ -59,8 +59,14 @@ def test_dare_keeps_a_share_at_random_and_the_mean() -> None:
 
 def tiny(seed: int = 0, **settings: Any) -> Any:
     torch.manual_seed(seed)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "head_dim": 16, "vocab_size": 400}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "head_dim": 16,
+        "vocab_size": 400,
+    }
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2, "tie_word_embeddings": True}
     return Qwen3ForCausalLM(Qwen3Config(**(sizes | heads | settings)))
 
 
@@ -163,8 +169,9 @@ def test_the_result_is_a_model_folder_like_any_other(folders: dict[str, Path], m
     assert {path.name for path in folder.iterdir()} == {path.name for path in folders["plus"].iterdir()}
 
 
-def test_types_may_differ_and_the_result_is_float32(folders: dict[str, Path], merge: Callable[..., Path]) -> None:
-    models.load_model(folders["plus"], "bfloat16").save_pretrained(folders["plus"])
+def test_models_in_bfloat16_are_merged_without_rounding(folders: dict[str, Path], merge: Callable[..., Path]) -> None:
+    for name in ("plus", "minus"):
+        models.load_model(folders[name], "bfloat16").save_pretrained(folders[name])
     halves = [weights(folders[name]) for name in ("plus", "minus")]
     folder = merge(models=["plus", "minus"])
     assert models.load_whole(folder).dtype == torch.float32
@@ -260,7 +267,8 @@ def test_other_shapes_are_refused(
 
 
 def test_adapters_of_another_base_are_refused(adapter: Callable[..., State], merge: Callable[..., Path]) -> None:
-    adapter("one"), adapter("other", on="plus")
+    adapter("one")
+    adapter("other", on="plus")
     with pytest.raises(ValueError, match=r"'other' is an adapter on \S+plus, and from: 'base' is \S+base: set `from`"):
         merge(models=["one", "other"])
 
@@ -278,7 +286,8 @@ def spoil(path: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> str:
 def test_weights_that_are_not_finite_are_refused(
     folders: dict[str, Path], adapter: Callable[..., State], merge: Callable[..., Path], method: str, value: float
 ) -> None:
-    adapter("one"), adapter("other")
+    adapter("one")
+    adapter("other")
     for broken, names in (
         (folders["minus"] / "model", "plus minus"),
         (folders["other"] / "adapter_model", "one other"),

@@ -89,6 +89,8 @@ def test_the_schema_file_is_fresh() -> None:
         ("  scores:", "  mean: {kind: merge, models: [format, merged], method: tis}\n  scores:", "tis}", "stages.mean.method: found 'tis'; did you mean 'ties'?"),
         ("  scores:", "  mean: {kind: merge, models: [format, merged], max_steps: 3}\n  scores:", "max_steps: 3}", "stages.mean.max_steps: unknown field; known are"),
         ("  scores:", "  mean: {kind: merge, models: [format, mean]}\n  scores:", "mean:", "stages read each other in a circle: mean -> mean"),
+        ("  scores:", "  other: {kind: off_policy, max_steps: 1, teacher_models: {math: grpo-mth}}\n  scores:", "grpo-mth", "stages.other.teacher_models.math: no stage 'grpo-mth' has a model; did you mean 'grpo-math'?"),
+        ("  scores:", "  other: {kind: off_policy, max_steps: 1, teacher_models: {maths: format}}\n  scores:", "maths", "stages.other.teacher_models: no domain 'maths'; did you mean 'math'?"),
         ("max_steps: 12}", "max_steps: 12, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
     ],
 )  # fmt: skip

@@ -175,18 +175,19 @@ def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> Non
     assert json.loads(json.dumps(summary)) == summary
 
 
-def test_what_a_merge_keeps_stands_beside_what_the_distillation_does(tmp_path: Path) -> None:
+def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, ("high",))
     distillation = {"kind": "opd", "from": "format", "teacher_models": {"math": "grpo", "agent": "sft"}, "max_steps": 1}
     averages = {
         name: {"kind": "merge", "models": ["grpo", other]} for name, other in (("mean", "sft"), ("odd", "format"))
     }
     stages = recipe.dump()["stages"] | averages | {"merged": distillation}
+    stages["shown"] = distillation | {"kind": "off_policy"}
     stages["sft"] = {"kind": "sft", "from": "format", "domains": ["agent"], "max_steps": 1}
     recipe = Recipe.model_validate(recipe.dump() | {"stages": stages})
     accuracies = {  # math, agent
         "format": (0.25, 0.5), "grpo": (0.75, 0.0), "sft": (0.0, 0.75), "merged": (0.625, 0.75), "mean": (0.5, 0.375),
-        "odd": (0.5, 0.5),
+        "odd": (0.5, 0.5), "shown": (0.25, 0.75),
     }  # fmt: skip
     scores = [
         score(model, domain, "high", accuracy, 10.0)
@@ -196,8 +197,11 @@ def test_what_a_merge_keeps_stands_beside_what_the_distillation_does(tmp_path: P
     assert kept(recipe, scores)["normalized"] == {"math": 0.75, "agent": 1.0, "mean": 0.875}
     assert kept(recipe, scores)["retention"] == {"math": pytest.approx(5 / 6), "agent": 1.0}
     # `odd` has no part of the teacher of calls
-    assert baselines(recipe, scores) == {"mean": {"math": 0.5, "agent": -0.5, "mean": 0.0}}
-    assert baselines(recipe, [own for own in scores if own["model"] != "mean"]) == {}
+    assert baselines(recipe, scores) == {
+        "mean": {"math": 0.5, "agent": -0.5, "mean": 0.0},
+        "shown": {"math": 0.0, "agent": 1.0, "mean": 0.5},
+    }
+    assert baselines(recipe, [own for own in scores if own["model"] not in ("mean", "shown")]) == {}
 
 
 def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> None:

@@ -1,6 +1,7 @@
-"""Merges in a real run: of whole models and of adapters, evaluated, trained further and distilled from."""
+"""What distillation is compared with, in a real run: merges of whole models and of adapters, and off-policy training."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,14 +31,18 @@ STAGES = {
     },
     "further": {"kind": "grpo", "from": "mean", "domains": ["math"], "num_generations": 4},
     "merged": {"kind": "opd", "from": "lora-sum", "teacher_models": {"math": "lora-math", "agent": "trimmed"}, "lora": LORA},
-    "scores": {"kind": "eval", "models": ["mean", "trimmed", "lora-sum", "merged"], "domains": ["math"], "num_prompts": 4},
+    "student": {
+        "kind": "off_policy", "from": "format", "teacher_models": {"math": "sft-math", "agent": "lora-agent"}, "num_samples": 2,
+        "keep": "all", "generation_batch_size": 3,
+    },
+    "scores": {"kind": "eval", "models": ["mean", "trimmed", "lora-sum", "merged", "student"], "domains": ["math"], "num_prompts": 4},
 }  # fmt: skip
 RECIPE = {
     "name": "merges",
     "model": {"init": "qwen3", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1},
     "domains": {"math": {"kind": "math"}, "agent": {"kind": "agent", "max_calls": 1, "num_tools": 3}},
     "modes": {"non_think": {"max_completion_length": 64}},
-    "defaults": {"sft": SMALL, "grpo": SMALL, "opd": SMALL},
+    "defaults": {kind: SMALL for kind in ("sft", "grpo", "opd", "off_policy")},
     "stages": STAGES,
 }
 
@@ -86,18 +91,45 @@ def test_merged_models_are_scored_and_go_on(merges: Path) -> None:
     summary = json.loads((merges / "report/summary.json").read_text())
     assert {stage["status"] for stage in summary["stages"]} == {"done"}
     assert {stage["name"]: stage["kind"] for stage in summary["stages"]}["trimmed"] == "merge"
-    assert [own["model"] for own in summary["scores"]] == ["mean", "trimmed", "lora-sum", "merged"]
+    assert [own["model"] for own in summary["scores"]] == ["mean", "trimmed", "lora-sum", "merged", "student"]
     assert all(own["n"] == 4 and own["mean_tokens"] > 0 for own in summary["scores"])
     last = [json.loads(line) for line in next(merges.glob("*-merged/metrics.jsonl")).read_text().splitlines()]
     assert all(line["kl/math"] >= 0 and line["kl/agent"] >= 0 for line in last if "train/loss" in line)
     settings = json.loads((model_of(merges, "merged") / models.ADAPTER_FILE).read_text())
     assert settings["r"] == 2 * LORA["r"]
+    assert set(summary["baselines"]) <= {"student", "trimmed"}  # those that read the teachers of `merged`
     assert "<td>trimmed</td>" in (merges / "report/index.html").read_text()
 
 
-def test_a_merge_is_not_made_twice(merges: Path, polymath: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_what_is_done_is_not_done_again(
+    merges: Path, polymath: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     before = (model_of(merges, "mean") / "model.safetensors").stat().st_mtime_ns
     assert polymath("resume", str(merges)).returncode == 0
     assert (model_of(merges, "mean") / "model.safetensors").stat().st_mtime_ns == before
     events = [json.loads(line) for line in (merges / "events.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in events if line["event"] == "skipped"] == ["base", *STAGES]
+    assert {line["stage"] for line in events if line["event"] == "skipped"} == {"base", *STAGES}
+
+
+def test_samples_of_specialists_outlive_the_stage_that_was_killed(
+    merges: Path, polymath: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    shutil.copytree(merges, run, symlinks=True)
+    (folder,) = run.glob("*-student")
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert {line["domain"] for line in samples} == {"math", "agent"} and len(samples) == 2 * SMALL["max_steps"] * 8 // 2
+    expected = {path: path.read_bytes() for path in (folder / "model/model.safetensors", folder / "samples.jsonl")}
+    state = json.loads((folder / "stage.json").read_text())
+    assert sum(own["kept"] for own in state["samples"].values()) == len(samples)
+    # As a kill leaves it that comes with the seventh sample, before any step
+    (folder / "stage.json").write_text(json.dumps(state | {"status": "running"}))
+    (folder / "samples.jsonl").write_bytes(
+        b"".join(expected[folder / "samples.jsonl"].splitlines(keepends=True)[:7])[:-9]
+    )
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints")
+    result = polymath("resume", str(run))
+    assert result.returncode == 0, result.stderr
+    assert {path: path.read_bytes() for path in expected} == expected
+    assert json.loads((folder / "stage.json").read_text())["attempts"] == 2
