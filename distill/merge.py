@@ -85,7 +85,7 @@ def _is_lora_alone(folder: Path) -> bool:
 def merge_adapters(folders: Mapping[str, Path], config: MergeConfig, target: Path) -> None:
     """Write the adapter whose difference from the base is the weighted sum of those of `config.models`."""
     of_origin, weights = delta_weights(config.method, list(config.models.values()))
-    parts = [(name, weight) for name, weight in zip(config.models, weights, strict=True)]
+    parts = list(zip(config.models, weights, strict=True))
     if models.is_adapter(folders[config.from_]) and of_origin:
         parts.append((config.from_, of_origin))
     base = models.load_model(models.base_of(folders[config.from_]), "float32")

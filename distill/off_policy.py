@@ -58,8 +58,6 @@ def collect(job: StageJob, materials: Materials, report: Report) -> None:
     wanted = {
         f"0/{place}/{number}": row for place, row in enumerate(materials.rows) for number in range(config.num_samples)
     }
-    if written.issuperset(wanted):
-        return
     keep_lines(folder.sandbox, lambda line: line["episode"] in written)
     engines = OneAfterAnother(config=config, seed=job.seed, at_once=config.generation_batch_size, bf16=config.bf16)
     for domain in config.domains:

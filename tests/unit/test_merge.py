@@ -170,12 +170,12 @@ def test_the_result_is_a_model_folder_like_any_other(folders: dict[str, Path], m
 
 
 def test_models_in_bfloat16_are_merged_without_rounding(folders: dict[str, Path], merge: Callable[..., Path]) -> None:
-    for name in ("plus", "minus"):
+    for name in folders:
         models.load_model(folders[name], "bfloat16").save_pretrained(folders[name])
-    halves = [weights(folders[name]) for name in ("plus", "minus")]
-    folder = merge(models=["plus", "minus"])
+    base, plus, minus = (weights(folders[name]) for name in ("base", "plus", "minus"))
+    folder = merge(models={"plus": 0.3, "minus": 0.6}, method="task_arithmetic")
     assert models.load_whole(folder).dtype == torch.float32
-    assert_same(weights(folder), {name: (halves[0][name] + halves[1][name]) / 2 for name in halves[0]})
+    assert_same(weights(folder), {n: base[n] + 0.3 * (plus[n] - base[n]) + 0.6 * (minus[n] - base[n]) for n in base})
 
 
 def test_dare_is_drawn_from_its_seed_alone(merge: Callable[..., Path]) -> None:

@@ -107,8 +107,11 @@ def test_what_was_sampled_is_not_sampled_again(job_for: Callable[..., StageJob],
     first, *rest = whole.splitlines(keepends=True)
     marked = json.dumps(json.loads(first) | {"completion": "mine"}, ensure_ascii=False) + "\n"
     path.write_text(marked + "".join(rest[:4]) + rest[4][:40])
+    for name in (json.loads(first)["name"], json.loads(rest[4])["name"]):
+        append_line(StageDir(job.folder).sandbox, {"episode": name})
     told = []
     collect(job, materials, lambda *progress: told.append(progress))
+    assert list(read_lines(StageDir(job.folder).sandbox)) == [{"episode": json.loads(first)["name"]}]
     assert path.read_text() == marked + "".join(rest)
     assert len(told) == 3  # one of the first domain's six was missing, and six of the other in threes
     for model in ("adder", "caller"):  # nobody is asked any more
@@ -200,7 +203,7 @@ def test_calls_are_executed_and_what_they_give_is_masked(
 def test_what_tools_answer_is_not_trained(words: Any) -> None:
     prompt = words("look up", add_special_tokens=False)["input_ids"]
     sample = {"prompt": "look up", "ids": [70, 71, 80, 81, 72], "mask": [1, 1, 0, 0, 1]}
-    (row,) = sample_dataset([sample], words)
+    row: Any = sample_dataset([sample], words)[0]
     assert row["input_ids"] == [*prompt, 70, 71, 80, 81, 72]
     assert row["completion_mask"] == [0] * len(prompt) + [1, 1, 0, 0, 1]
 
