@@ -1,20 +1,49 @@
-"""Settings of an `opd` stage."""
+"""Settings of the stages that learn from several teachers, and of an `opd` stage."""
 
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from polymath.stage import RolloutConfig, Shares
+from polymath.stage import RolloutConfig, Shares, TrainingConfig
 
 
-class OpdConfig(RolloutConfig):
+class TaughtConfig(TrainingConfig):
+    """A stage that learns each domain from a teacher of its own."""
+
+    domains: Shares = Field(default_factory=dict, description="Shares of the domains; equal by default.")
+    teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _domains_are_those_with_a_teacher(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("teacher_models"), dict):
+            return {"domains": list(values["teacher_models"])} | values
+        return values
+
+    @model_validator(mode="after")
+    def _every_domain_has_one_teacher(self) -> "TaughtConfig":
+        if set(self.domains) != set(self.teacher_models):
+            raise ValueError(f"domains {list(self.domains)} and teachers {list(self.teacher_models)} are not the same")
+        return self
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.from_, *self.teacher_models.values())
+
+
+class OpdConfig(TaughtConfig, RolloutConfig):
     """On-policy distillation: the student samples, and each sample is scored by the teacher of its domain."""
 
     kind: Literal["opd"] = "opd"
-    domains: Shares = Field(default_factory=dict, description="Shares of the domains; equal by default.")
-    teacher_models: dict[str, str] = Field(min_length=1, description="Domain -> the stage whose model teaches it.")
     domain_weights: dict[str, NonNegativeFloat] = Field(
         default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
+    )
+    beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
+    estimator: Literal["exact", "sampled", "sampled_baseline", "top_k"] = Field(
+        default="exact",
+        description="`exact` sums over the vocabulary; the others are estimates of the reverse KL, to compare it with.",
+    )
+    teacher_top_k: PositiveInt | None = Field(
+        default=None, description="Over how many of the teacher's likeliest tokens the estimator `top_k` sums."
     )
     early_stopping_patience: PositiveInt | None = Field(
         default=None,
@@ -23,15 +52,6 @@ class OpdConfig(RolloutConfig):
     )
     early_stopping_threshold: float = Field(
         default=0.02, ge=0, lt=1, description="By which share it has to fall, from so many steps to the next so many."
-    )
-    beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
-
-    estimator: Literal["exact", "sampled", "sampled_baseline", "top_k"] = Field(
-        default="exact",
-        description="`exact` sums over the vocabulary; the others are estimates of the reverse KL, to compare it with.",
-    )
-    teacher_top_k: PositiveInt | None = Field(
-        default=None, description="Over how many of the teacher's likeliest tokens the estimator `top_k` sums."
     )
 
     @model_validator(mode="after")
@@ -47,23 +67,11 @@ class OpdConfig(RolloutConfig):
             )
         return self
 
-    @model_validator(mode="before")
-    @classmethod
-    def _domains_are_those_with_a_teacher(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("teacher_models"), dict):
-            return {"domains": list(values["teacher_models"])} | values
-        return values
-
     @model_validator(mode="after")
-    def _every_domain_has_one_teacher(self) -> "OpdConfig":
-        if set(self.domains) != set(self.teacher_models):
-            raise ValueError(f"domains {list(self.domains)} and teachers {list(self.teacher_models)} are not the same")
+    def _weights_are_of_domains_with_a_teacher(self) -> "OpdConfig":
         if unknown := set(self.domain_weights) - set(self.teacher_models):
             raise ValueError(f"domain_weights names {sorted(unknown)}, which no teacher has")
         return self
-
-    def parents(self) -> tuple[str, ...]:
-        return (self.from_, *self.teacher_models.values())
 
     def weight(self, domain: str) -> float:
         """w_i of a domain."""

@@ -66,15 +66,18 @@ class ModelTeacher:
         return Head.of(self.model).to(self._residence.device)
 
 
-def check_vocabularies(student: Path, folders: Mapping[str, Path]) -> None:
-    """Raise `ValueError` where a token has another number for a teacher: its probabilities would be another token's."""
-    ours = models.load_tokenizer(student).get_vocab()
-    for teacher_id, folder in folders.items():
+def check_vocabularies(origin: Path, others: Mapping[str, Path]) -> None:
+    """Raise `ValueError` where a token has another number for one of the others, by fields of the recipe.
+
+    What that one says of a token would be taken as said of another.
+    """
+    ours = models.load_tokenizer(origin).get_vocab()
+    for field, folder in others.items():
         theirs = models.load_tokenizer(folder).get_vocab()
-        if others := [token for token, number in ours.items() if theirs.get(token) != number]:
+        if apart := [token for token in ours | theirs if ours.get(token) != theirs.get(token)]:
             raise ValueError(
-                f"teacher {teacher_id!r} ({folder}) has another number for {len(others)} of the student's {len(ours)} "
-                f"tokens, such as {others[0]!r}: train the teacher from the student's own origin"
+                f"{field}: {folder} has {len(theirs)} tokens, and what `from` names has {len(ours)}; {len(apart)} are "
+                f"not the same, {apart[0]!r} for one: train it from where this stage begins"
             )
 
 

@@ -31,7 +31,7 @@ def run(job: StageJob, report: Report) -> None:
     config = cast(OpdConfig, job.config)
     folder = StageDir(job.folder)
     folders = {domain: job.models[stage] for domain, stage in config.teacher_models.items()}
-    check_vocabularies(job.models[config.from_], folders)
+    check_vocabularies(job.models[config.from_], {f"teacher_models.{name}": own for name, own in folders.items()})
     manifest = manifest_of(folders)
     if checkpoint := last_checkpoint(folder.checkpoints):
         check_manifest(checkpoint, manifest)

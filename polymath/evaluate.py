@@ -15,6 +15,7 @@ from polymath.data import Row, held_out_rows
 from polymath.engine.opening import OneAfterAnother
 from polymath.engine.proof import PROBES, prove
 from polymath.engine.protocol import Engine, Sampling
+from polymath.engine.wal import LoggedEngine
 from polymath.episodes import Episode, play
 from polymath.eval_config import EvalConfig
 from polymath.run_dir import StageDir, append_line, keep_lines, read_json, write_json, write_text
@@ -68,8 +69,9 @@ def _score_model(
         if not gap and not engine.shares_weights:
             prompts = tokenizer([row.prompt for row in rows[:PROBES]], add_special_tokens=False)["input_ids"]
             gap = {f"sync/logprob_gap/{name}": prove(engine, model, prompts, bf16=config.bf16)}
-        episodes = _play(f"{name}/{domain}", rows, engine, tokenizer, form, config)
-        checks = _check(rows, episodes, tokenizer, form, job)
+        names = [f"{name}/{domain}/{place}" for place in range(len(rows))]
+        episodes = play_rows(names, rows, engine, tokenizer, form, config.temperature)
+        checks = verify(rows, episodes, tokenizer, form, job)
         for mode in job.modes:
             own = [index for index, row in enumerate(rows) if row.mode == mode]
             lengths = [sum(episodes[index].mask) for index in own]
@@ -83,10 +85,10 @@ def _score_model(
     return scores, samples, gap
 
 
-def _check(
+def verify(
     rows: Sequence[Row], episodes: Sequence[Episode], tokenizer: Any, form: Format, job: StageJob
 ) -> list[tuple[float, bool]]:
-    """What each episode is worth, and whether it keeps to the format of its mode."""
+    """What each episode is worth to its row's verifier, and whether it keeps to the format of its mode."""
     completions = [
         read(vars(row), episode.turns, episode.turn_ids, tokenizer, form, episode.name)
         for row, episode in zip(rows, episodes, strict=True)
@@ -109,15 +111,20 @@ def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> d
     }
 
 
-def _play(
-    name: str, rows: Sequence[Row], engine: Engine, tokenizer: Any, form: Format, config: EvalConfig
+def play_rows(
+    names: Sequence[str],
+    rows: Sequence[Row],
+    engine: Engine | LoggedEngine,
+    tokenizer: Any,
+    form: Format,
+    temperature: float,
 ) -> list[Episode]:
-    """One episode a row; a batch holds every mode."""
+    """One episode a row, of these names in logs; a batch holds every mode."""
     prompts = tokenizer([row.prompt for row in rows], add_special_tokens=False)["input_ids"]
     episodes = [
-        Episode(f"{name}/{place}", ids, row.think, row.budget, row.environment)
-        for place, (ids, row) in enumerate(zip(prompts, rows, strict=True))
+        Episode(name, ids, row.think, row.budget, row.environment)
+        for name, ids, row in zip(names, prompts, rows, strict=True)
     ]
-    sampling = Sampling(max_tokens=0, stop_token_ids=(tokenizer.eos_token_id,), temperature=config.temperature)
+    sampling = Sampling(max_tokens=0, stop_token_ids=(tokenizer.eos_token_id,), temperature=temperature)
     play(episodes, engine.generate, sampling, tokenizer, form, engine.max_length)
     return episodes

@@ -34,6 +34,8 @@ RUNNERS = {
     "sft": "sft.train",
     "grpo": "rl.train",
     "opd": "distill.train",
+    "off_policy": "distill.off_policy",
+    "merge": "distill.merge",
     "eval": "polymath.evaluate",
 }
 # Files of the core whose change cannot change what a stage computes
@@ -95,7 +97,7 @@ def _given(recipe: Recipe, config: StageConfig) -> dict[str, Any]:
     if isinstance(config, BaseConfig):
         names = tuple(recipe.domains) if isinstance(recipe.model, TinyModel) else ()
         extra["model"] = recipe.model
-    if config.kind in ("eval", "grpo"):
+    if config.kind in ("eval", "grpo", "off_policy"):
         extra |= {"open_bench": open_bench, "sandbox": recipe.sandbox}
     own_seed = getattr(config, "seed", None)
     return {

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from distill.config import OpdConfig
+from distill.config import OpdConfig, TaughtConfig
+from distill.merge_config import MergeConfig
+from distill.off_policy_config import OffPolicyConfig
 from polymath.chat import MODES
 from polymath.domains import Domain, is_evaluation_only
 from polymath.domains.arithmetic import MathDomain
@@ -26,9 +28,11 @@ from rewards.length import Target
 from rl.config import GrpoConfig
 from sft.config import SftConfig
 
-Stage = Annotated[SftConfig | GrpoConfig | OpdConfig | EvalConfig, Field(discriminator="kind")]
+Stage = Annotated[
+    SftConfig | GrpoConfig | OpdConfig | OffPolicyConfig | MergeConfig | EvalConfig, Field(discriminator="kind")
+]
 STAGE_TYPES: dict[str, type[StageConfig]] = {
-    stage.model_fields["kind"].default: stage for stage in (SftConfig, GrpoConfig, OpdConfig, EvalConfig)
+    stage.model_fields["kind"].default: stage for stage in get_args(get_args(Stage)[0])
 }
 DOMAIN_TYPES = {domain.model_fields["kind"].default: domain for domain in get_args(get_args(Domain)[0])}
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -226,7 +230,7 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             for field, target in _references(stage)
             if target not in models
         ]
-        field = "teacher_models" if isinstance(stage, OpdConfig) else "domains"
+        field = "teacher_models" if isinstance(stage, TaughtConfig) else "domains"
         problems += [
             Problem(("stages", name, field), f"no domain {domain!r}{nearest(domain, recipe.domains)}")
             for domain in stage.domain_names()
@@ -280,8 +284,12 @@ def check_model(model: ModelConfig) -> list[Problem]:
 def _references(stage: Stage) -> list[tuple[Location, str]]:
     if isinstance(stage, EvalConfig):
         return [(("models", index), target) for index, target in enumerate(stage.models)]
-    teachers = stage.teacher_models if isinstance(stage, OpdConfig) else {}
-    return [(("from",), stage.from_), *((("teacher_models", key), target) for key, target in teachers.items())]
+    others: list[tuple[Location, str]] = []
+    if isinstance(stage, TaughtConfig):
+        others = [(("teacher_models", domain), target) for domain, target in stage.teacher_models.items()]
+    if isinstance(stage, MergeConfig):
+        others = [(("models", target), target) for target in stage.models]
+    return [(("from",), stage.from_), *others]
 
 
 def _check_cycle(recipe: Recipe) -> list[Problem]:

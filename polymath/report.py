@@ -23,7 +23,7 @@ from polymath.plots import (
 )
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines, write_json, write_text
-from polymath.summary import Score, domain_means, mode_paths, stage_folders, summarise
+from polymath.summary import BASELINES, Score, domain_means, mode_paths, stage_folders, summarise
 
 SAMPLES_SHOWN = 2  # of each domain and mode, right and wrong ones
 FRONTIER = (
@@ -104,8 +104,9 @@ def _draw(
         "distillation": ("Distillation", "Divergence of the student from each teacher, and its completions' length.",
                {"KL(student || teacher), nats a token": _series(recipe, folders, "opd", "kl/", recipe.domains),
                 "completion length, tokens": _series(recipe, folders, "opd", "length/", recipe.modes)}),
-        "sft": ("Fine-tuning", "Loss on the demonstrations.",
-               {"loss, nats a token": _series(recipe, folders, "sft", "train/loss")}),
+        "sft": ("Fine-tuning", "Loss on the demonstrations, or on what specialists wrote.",
+               {"loss, nats a token": {**_series(recipe, folders, "sft", "train/loss"),
+                                       **_series(recipe, folders, "off_policy", "train/loss")}}),
     }  # fmt: skip
     for name, (title, caption, panels) in curves.items():
         path = run.report / f"{name}.png"
@@ -115,9 +116,11 @@ def _draw(
 
 
 def _shown_model(recipe: Recipe, scores: Sequence[Score]) -> str:
-    """The model that a run is for: the merged one, else the last one scored; empty without scores."""
+    """The model that a run is for: the distilled one, else a merged one, else the last scored; empty without scores."""
     models = list(dict.fromkeys(score["model"] for score in scores))
-    merged = [model for model in models if isinstance(recipe.stages.get(model), OpdConfig)]
+    merged = [
+        model for kind in (BASELINES, OpdConfig) for model in models if isinstance(recipe.stages.get(model), kind)
+    ]
     return ["", *models, *merged][-1]
 
 
@@ -172,7 +175,7 @@ def _table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
     cells = {(score["model"], score["domain"], score["mode"]): score for score in scores}
     domains = list(dict.fromkeys(score["domain"] for score in scores))
     modes = list(dict.fromkeys(score["mode"] for score in scores))
-    merged = {name for name, stage in recipe.stages.items() if isinstance(stage, OpdConfig)}
+    merged = {name for name, stage in recipe.stages.items() if isinstance(stage, (OpdConfig, *BASELINES))}
     rows = [
         {
             "model": model,

@@ -1,7 +1,8 @@
 """Every path of a run, and the writes that survive a crash.
 
     runs/<recipe>-<stamp>/   recipe.yaml  resolved.json  manifest.json  events.jsonl
-      <nn>-<stage>/          stage.json  metrics.jsonl  rollouts.jsonl  sandbox.jsonl  log.txt  checkpoints/  model/
+      <nn>-<stage>/          stage.json  metrics.jsonl  rollouts.jsonl  samples.jsonl  sandbox.jsonl  log.txt
+                             checkpoints/  model/
       report/                index.html  *.png  summary.json
 
 A file is either whole or absent: it is written beside its place and renamed into it. Lines are appended with one write.
@@ -94,6 +95,7 @@ class StageDir:
         self.state = path / "stage.json"
         self.metrics = path / "metrics.jsonl"
         self.rollouts = path / "rollouts.jsonl"
+        self.samples = path / "samples.jsonl"
         self.sandbox = path / "sandbox.jsonl"
         self.alarms = path / "alarms.jsonl"
         self.tokens = path / "tokens.jsonl"

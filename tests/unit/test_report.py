@@ -17,7 +17,7 @@ from polymath.plots import INK, PALETTE, STATIONS, colours_of, draw_frontier, dr
 from polymath.recipe import Recipe, load_recipe
 from polymath.report import hardware, write_report
 from polymath.run_dir import RunDir, append_line, read_json, write_json
-from polymath.summary import stage_folders
+from polymath.summary import baselines, kept, stage_folders
 
 MODES = ("non_think", "high", "max")
 STEPS = 150
@@ -165,7 +165,7 @@ def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
 
 def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> None:
     _, summary = report()
-    assert {"name", "seed", "scores", "retention", "normalized", "modes", "stages"} == set(summary)
+    assert {"name", "seed", "scores", "retention", "normalized", "baselines", "modes", "stages"} == set(summary)
     assert len(summary["scores"]) == 3 * 2 * 3
     assert list(summary["modes"]) == ["grpo"] and list(summary["modes"]["grpo"]) == list(MODES)
     thinking = summary["modes"]["grpo"]["max"]
@@ -173,6 +173,35 @@ def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> Non
     assert thinking["start"]["mean_tokens"] == pytest.approx(330 + 230 * 7 / 149)
     assert thinking["end"]["accuracy"] == pytest.approx(0.5 + 0.375 * 142 / 149)
     assert json.loads(json.dumps(summary)) == summary
+
+
+def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, ("high",))
+    distillation = {"kind": "opd", "from": "format", "teacher_models": {"math": "grpo", "agent": "sft"}, "max_steps": 1}
+    averages = {
+        name: {"kind": "merge", "models": ["grpo", other]} for name, other in (("mean", "sft"), ("odd", "format"))
+    }
+    stages = recipe.dump()["stages"] | averages | {"merged": distillation}
+    stages["shown"] = distillation | {"kind": "off_policy"}
+    stages["sft"] = {"kind": "sft", "from": "format", "domains": ["agent"], "max_steps": 1}
+    recipe = Recipe.model_validate(recipe.dump() | {"stages": stages})
+    accuracies = {  # math, agent
+        "format": (0.25, 0.5), "grpo": (0.75, 0.0), "sft": (0.0, 0.75), "merged": (0.625, 0.75), "mean": (0.5, 0.375),
+        "odd": (0.5, 0.5), "shown": (0.25, 0.75),
+    }  # fmt: skip
+    scores = [
+        score(model, domain, "high", accuracy, 10.0)
+        for model, own in accuracies.items()
+        for domain, accuracy in zip(("math", "agent"), own, strict=True)
+    ]
+    assert kept(recipe, scores)["normalized"] == {"math": 0.75, "agent": 1.0, "mean": 0.875}
+    assert kept(recipe, scores)["retention"] == {"math": pytest.approx(5 / 6), "agent": 1.0}
+    # `odd` has no part of the teacher of calls
+    assert baselines(recipe, scores) == {
+        "mean": {"math": 0.5, "agent": -0.5, "mean": 0.0},
+        "shown": {"math": 0.0, "agent": 1.0, "mean": 0.5},
+    }
+    assert baselines(recipe, [own for own in scores if own["model"] not in ("mean", "shown")]) == {}
 
 
 def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> None:
