@@ -9,7 +9,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from distill.config import OpdConfig
 from polymath.plots import (
     DASHES,
     Colours,
@@ -23,8 +22,9 @@ from polymath.plots import (
 )
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines, write_json, write_text
-from polymath.summary import BASELINES, Score, domain_means, mode_paths, stage_folders, summarise
+from polymath.summary import Score, domain_means, mode_paths, stage_folders, summarise
 
+MERGING = "merge", "off_policy", "opd"  # kinds of stages that make one model of several, the best known last
 SAMPLES_SHOWN = 2  # of each domain and mode, right and wrong ones
 FRONTIER = (
     "Held-out accuracy over the tokens that a completion takes: a line joins the modes of one model, whiskers are one "
@@ -118,10 +118,8 @@ def _draw(
 def _shown_model(recipe: Recipe, scores: Sequence[Score]) -> str:
     """The model that a run is for: the distilled one, else a merged one, else the last scored; empty without scores."""
     models = list(dict.fromkeys(score["model"] for score in scores))
-    merged = [
-        model for kind in (BASELINES, OpdConfig) for model in models if isinstance(recipe.stages.get(model), kind)
-    ]
-    return ["", *models, *merged][-1]
+    merged = [model for kind in MERGING for model in models if getattr(recipe.stages.get(model), "kind", "") == kind]
+    return [*models, *merged][-1] if models else ""
 
 
 def _series(
@@ -157,12 +155,14 @@ def _label(stage: str, part: str) -> str:
 
 def _tiles(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The facts to see first: number, what it is, and a remark."""
+    model = _shown_model(recipe, summary["scores"])
     tiles = [
-        (f"{100 * value:.1f}%", f"of the {domain} specialist kept", "merged model / specialist")
-        for domain, value in summary["retention"].items()
+        (f"{100 * value:.1f}%", f"of the {domain} specialist kept", f"{model} / specialist")
+        for domain, value in summary["retention"].get(model, {}).items()
     ]
-    if "mean" in summary["normalized"]:
-        tiles.append((f"{summary['normalized']['mean']:.3f}", "normalized score", "0 = the start, 1 = the specialists"))
+    if model in summary["normalized"]:
+        score = summary["normalized"][model]["mean"]
+        tiles.append((f"{score:.3f}", "normalized score", "0 = the start, 1 = the specialists"))
     seconds = sum(stage["seconds"] or 0 for stage in summary["stages"])
     tiles.append((f"{seconds:,.0f} s", "in all stages", f"{len(summary['stages'])} stages, seed {recipe.seed}"))
     return tiles
@@ -175,17 +175,18 @@ def _table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
     cells = {(score["model"], score["domain"], score["mode"]): score for score in scores}
     domains = list(dict.fromkeys(score["domain"] for score in scores))
     modes = list(dict.fromkeys(score["mode"] for score in scores))
-    merged = {name for name, stage in recipe.stages.items() if isinstance(stage, (OpdConfig, *BASELINES))}
+    merged = {name for name, stage in recipe.stages.items() if stage.kind in MERGING}
     rows = [
         {
             "model": model,
             "merged": model in merged,
             "cells": [[cells.get((model, domain, mode)) for mode in modes] for domain in domains],
             "means": [means.get((model, domain)) for domain in domains],
+            "normalized": summary["normalized"].get(model, {}).get("mean"),
         }
         for model in dict.fromkeys(score["model"] for score in scores)
     ]
-    return {"domains": domains, "modes": modes, "rows": rows}
+    return {"domains": domains, "modes": modes, "rows": rows, "normalized": bool(summary["normalized"])}
 
 
 def _samples(recipe: Recipe, folders: dict[str, StageDir]) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from distill.config import OpdConfig
-from distill.merge_config import MergeConfig
-from distill.off_policy_config import OffPolicyConfig
 from polymath.eval_config import EvalConfig
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines
@@ -14,7 +12,6 @@ from rl.config import GrpoConfig
 
 Score = dict[str, Any]  # model, domain, mode, accuracy, stderr, mean_tokens, n
 Point = dict[str, float]  # step, accuracy, mean_tokens: of one mode at one logged step of training
-BASELINES = (MergeConfig, OffPolicyConfig)  # what on-policy distillation is compared with
 ENDS = 0.1  # share of a path that is averaged at its start, and at its end
 
 
@@ -31,7 +28,6 @@ def summarise(recipe: Recipe, run: RunDir) -> dict[str, Any]:
         "seed": recipe.seed,
         "scores": scores,
         **kept(recipe, scores),
-        "baselines": baselines(recipe, scores),
         "modes": {
             stage: {mode: ends(path) for mode, path in paths.items()}
             for stage, paths in mode_paths(recipe, stage_folders(recipe, run)).items()
@@ -87,50 +83,28 @@ def _scores(recipe: Recipe, run: RunDir) -> list[Score]:
     return found
 
 
-def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, float]]:
-    """What the merged model keeps of its teachers, domain by domain, each averaged over the modes.
+def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, dict[str, float]]]:
+    """What each scored model has of the teachers of the recipe's first distillation, averaged over the modes.
 
-    `retention` is student / teacher, `normalized` is (student - start) / (teacher - start) with its mean over the
-    domains (MOPD, arXiv 2606.30406, table 2). Both are empty for a recipe without distillation.
+    Model -> domain: `retention` is model / teacher, `normalized` is (model - start) / (teacher - start), where the
+    teacher learned something, with the mean over domains (MOPD, arXiv 2606.30406, table 2). The start itself is left
+    out; both are empty for a recipe without distillation.
     """
     by_model = domain_means(scores)
-    retention: dict[str, float] = {}
-    normalized: dict[str, float] = {}
-    for name, stage in recipe.stages.items():
-        if isinstance(stage, OpdConfig):
-            for domain, teacher in stage.teacher_models.items():
-                student, expert = by_model.get((name, domain)), by_model.get((teacher, domain))
-                if student is not None and expert:
-                    retention[domain] = student / expert
-            normalized |= _normalized(name, stage, by_model)
-    return {"retention": retention, "normalized": _with_mean(normalized)}
-
-
-def baselines(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, float]]:
-    """`normalized`, as in `kept`, of each other stage that makes one model of a distillation's teachers."""
-    by_model = domain_means(scores)
-    distilled = [stage for stage in recipe.stages.values() if isinstance(stage, OpdConfig)]
-    found = {
-        name: _with_mean(_normalized(name, distillation, by_model))
-        for name, stage in recipe.stages.items()
-        for distillation in distilled
-        if isinstance(stage, BASELINES) and set(distillation.teacher_models.values()) <= set(stage.parents())
-    }
-    return {name: normalized for name, normalized in found.items() if normalized}
-
-
-def _normalized(model: str, distillation: OpdConfig, by_model: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """Domain -> (model - start) / (teacher - start), where all three were scored and the teacher learned something."""
-    found = {}
-    for domain, teacher in distillation.teacher_models.items():
-        own, expert, start = (by_model.get((name, domain)) for name in (model, teacher, distillation.from_))
-        if own is not None and expert and start is not None and expert != start:
-            found[domain] = (own - start) / (expert - start)
-    return found
-
-
-def _with_mean(values: dict[str, float]) -> dict[str, float]:
-    return values | {"mean": sum(values.values()) / len(values)} if values else {}
+    distilled = next((stage for stage in recipe.stages.values() if isinstance(stage, OpdConfig)), None)
+    retention: dict[str, dict[str, float]] = {}
+    normalized: dict[str, dict[str, float]] = {}
+    for model in dict.fromkeys(model for model, _ in by_model) if distilled else ():
+        assert distilled is not None
+        for domain, teacher in distilled.teacher_models.items():
+            own, expert, start = (by_model.get((name, domain)) for name in (model, teacher, distilled.from_))
+            if model == distilled.from_ or own is None or not expert:
+                continue
+            retention.setdefault(model, {})[domain] = own / expert
+            if start is not None and expert != start:
+                normalized.setdefault(model, {})[domain] = (own - start) / (expert - start)
+    with_mean = {model: own | {"mean": sum(own.values()) / len(own)} for model, own in normalized.items()}
+    return {"retention": retention, "normalized": with_mean}
 
 
 def domain_means(scores: Iterable[Score]) -> dict[tuple[str, str], float]:

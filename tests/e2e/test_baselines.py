@@ -97,7 +97,7 @@ def test_merged_models_are_scored_and_go_on(merges: Path) -> None:
     assert all(line["kl/math"] >= 0 and line["kl/agent"] >= 0 for line in last if "train/loss" in line)
     settings = json.loads((model_of(merges, "merged") / models.ADAPTER_FILE).read_text())
     assert settings["r"] == 2 * LORA["r"]
-    assert set(summary["baselines"]) <= {"student", "trimmed"}  # those that read the teachers of `merged`
+    assert set(summary["normalized"]) <= {own["model"] for own in summary["scores"]}
     assert "<td>trimmed</td>" in (merges / "report/index.html").read_text()
 
 

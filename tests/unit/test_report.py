@@ -17,7 +17,7 @@ from polymath.plots import INK, PALETTE, STATIONS, colours_of, draw_frontier, dr
 from polymath.recipe import Recipe, load_recipe
 from polymath.report import hardware, write_report
 from polymath.run_dir import RunDir, append_line, read_json, write_json
-from polymath.summary import baselines, kept, stage_folders
+from polymath.summary import kept, stage_folders
 
 MODES = ("non_think", "high", "max")
 STEPS = 150
@@ -165,7 +165,7 @@ def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
 
 def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> None:
     _, summary = report()
-    assert {"name", "seed", "scores", "retention", "normalized", "baselines", "modes", "stages"} == set(summary)
+    assert {"name", "seed", "scores", "retention", "normalized", "modes", "stages"} == set(summary)
     assert len(summary["scores"]) == 3 * 2 * 3
     assert list(summary["modes"]) == ["grpo"] and list(summary["modes"]["grpo"]) == list(MODES)
     thinking = summary["modes"]["grpo"]["max"]
@@ -194,14 +194,17 @@ def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: 
         for model, own in accuracies.items()
         for domain, accuracy in zip(("math", "agent"), own, strict=True)
     ]
-    assert kept(recipe, scores)["normalized"] == {"math": 0.75, "agent": 1.0, "mean": 0.875}
-    assert kept(recipe, scores)["retention"] == {"math": pytest.approx(5 / 6), "agent": 1.0}
-    # `odd` has no part of the teacher of calls
-    assert baselines(recipe, scores) == {
+    found = kept(recipe, scores)
+    assert found["retention"]["merged"] == {"math": pytest.approx(5 / 6), "agent": 1.0}
+    assert found["normalized"] == {
+        "grpo": {"math": 1.0, "agent": -2.0, "mean": -0.5},
+        "sft": {"math": -0.5, "agent": 1.0, "mean": 0.25},
+        "merged": {"math": 0.75, "agent": 1.0, "mean": 0.875},
         "mean": {"math": 0.5, "agent": -0.5, "mean": 0.0},
+        "odd": {"math": 0.5, "agent": 0.0, "mean": 0.25},
         "shown": {"math": 0.0, "agent": 1.0, "mean": 0.5},
     }
-    assert baselines(recipe, [own for own in scores if own["model"] not in ("mean", "shown")]) == {}
+    assert kept(recipe, [own for own in scores if own["model"] == "format"]) == {"retention": {}, "normalized": {}}
 
 
 def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> None:
