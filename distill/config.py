@@ -38,6 +38,13 @@ class OpdConfig(TaughtConfig, RolloutConfig):
         default_factory=dict, description="Domain -> w_i of the report's equation 29; 1 where not given."
     )
     beta: float = Field(default=1.0, ge=0, le=1, description="1 is the reverse KL, 0 the forward KL, between: JSD.")
+    extrapolation: float = Field(
+        default=1.0,
+        ge=1,
+        le=2,
+        description="How far to follow a teacher, from what `from` names (ExOPD, arXiv 2602.12125): 1 is to where it "
+        "ended, 1.25 beyond; 1.5 was unstable there.",
+    )
     estimator: Literal["exact", "sampled", "sampled_baseline", "top_k"] = Field(
         default="exact",
         description="`exact` sums over the vocabulary; the others are estimates of the reverse KL, to compare it with.",

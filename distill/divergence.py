@@ -89,6 +89,28 @@ class Terms:
     teacher: Finish
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Where the teacher began: the student follows it beyond where it ended (ExOPD, arXiv 2602.12125).
+
+    log q' = extrapolation * log q + (1 - extrapolation) * log q_0 + constant      1 is the teacher as it is
+    """
+
+    states_NH: torch.Tensor
+    head: Head
+    extrapolation: float
+
+    def cast(self, dtype: torch.dtype) -> "Reference":
+        """With a head of products of this type."""
+        return replace(self, head=_cast(self.head, dtype))
+
+    def extrapolated(self, teacher_NV: torch.Tensor, own: slice, teacher: Finish) -> torch.Tensor:
+        """Float32 logits `[N, V]` of q' for some tokens, finished but for the temperature."""
+        began_NV = self.head.logits(self.states_NH[own].to(self.head.weight_VH.dtype))
+        began = finished(began_NV, Finish(self.head.scale, self.head.softcap), 1.0)
+        return began.lerp(finished(teacher_NV, teacher, 1.0), self.extrapolation)
+
+
 Kernel = Callable[[torch.Tensor, torch.Tensor, Terms], Rows]
 Estimate = Callable[[torch.Tensor, torch.Tensor, Terms, torch.Tensor], Rows]  # is told as well which tokens were drawn
 
@@ -105,12 +127,14 @@ def divergence(
     rows: int | None = None,
     estimate: Estimate | None = None,
     tokens_N: torch.Tensor | None = None,
+    reference: Reference | None = None,
 ) -> Divergence:
     """The weighted sum over tokens, with gradient to the student's hidden states and head.
 
     Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V, else `ValueError`. Products
     are of the autocast's type, everything else is float32. `rows` is how many tokens have logits at a time: as many as
-    there is room for where not given. An `estimate` takes the place of the exact divergence, and reads `tokens_N`.
+    there is room for where not given. An `estimate` takes the place of the exact divergence, and reads `tokens_N`; with
+    a `reference` the teacher is extrapolated.
     """
     if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:
         raise ValueError(
@@ -123,7 +147,7 @@ def divergence(
     loss, *told = cast(
         Any,
         _Divergence.apply(
-            *inputs, teacher_NH.detach(), teacher, terms, rows, torch.is_grad_enabled(), estimate, tokens_N
+            *inputs, teacher_NH.detach(), teacher, terms, rows, torch.is_grad_enabled(), estimate, tokens_N, reference
         ),
     )
     return Divergence(loss, *told)
@@ -167,11 +191,15 @@ class _Divergence(torch.autograd.Function):
         learns: bool,
         estimate: Estimate | None,
         tokens_N: torch.Tensor | None,
+        reference: Reference | None,
     ) -> tuple[torch.Tensor, ...]:
         dtype, student = product_type(student_NH), Head(weight_VH, bias_V)
         on_student, on_weight, on_bias, *_ = ctx.needs_input_grad if learns else (False, False, False)
         # Once, not for each chunk; nothing is copied that has the type already
         student, teacher = _cast(student, dtype), _cast(teacher, dtype)
+        target = terms
+        if reference is not None:
+            reference, target = reference.cast(dtype), replace(terms, teacher=Finish(1.0, None))
         grads: list[torch.Tensor | None] = [
             torch.empty_like(student_NH) if on_student else None,
             torch.zeros_like(weight_VH, dtype=torch.float32) if on_weight else None,
@@ -183,11 +211,13 @@ class _Divergence(torch.autograd.Function):
                 own = slice(start, start + rows)
                 hidden = student_NH[own].to(dtype)
                 logits, theirs = student.logits(hidden), teacher.logits(teacher_NH[own].to(dtype))
+                if reference is not None:
+                    theirs = reference.extrapolated(theirs, own, terms.teacher)
                 if estimate is None:
-                    told.append(_kernel(logits)(logits, theirs, terms))
+                    told.append(_kernel(logits)(logits, theirs, target))
                 else:
                     assert tokens_N is not None
-                    told.append(estimate(logits, theirs, terms, tokens_N[own]))
+                    told.append(estimate(logits, theirs, target, tokens_N[own]))
                 _collect(grads, own, logits, hidden, student, token_weights_N[own, None])
         ctx.save_for_backward(*grads)
         ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
@@ -201,12 +231,12 @@ class _Divergence(torch.autograd.Function):
             None if grad is None else (grad * incoming[0]).to(dtype)
             for grad, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
         ]
-        return (*grads, *[None] * 8)
+        return (*grads, *[None] * 9)
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:
     bias = None if head.bias_V is None else head.bias_V.detach().to(dtype)
-    return Head(head.weight_VH.detach().to(dtype), bias)
+    return replace(head, weight_VH=head.weight_VH.detach().to(dtype), bias_V=bias)
 
 
 def _collect(

@@ -1,5 +1,6 @@
 """On-policy distillation: one student learns from the specialists of all domains on what it writes itself."""
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -9,7 +10,7 @@ from distill.config import OpdConfig
 from distill.estimates import estimate_named
 from distill.manifest import ManifestCallback, check_manifest, manifest_of
 from distill.teachers import check_vocabularies, load_teachers
-from distill.trainer import MultiTeacherTrainer
+from distill.trainer import START, MultiTeacherTrainer
 from distill.watch import TeacherWatch
 from polymath import models
 from polymath.data import prompt_dataset
@@ -42,6 +43,7 @@ def run(job: StageJob, report: Report) -> None:
         domain_weights={domain: config.weight(domain) for domain in folders},
         watch=watch,
         estimate=estimate_named(config.estimator, config.teacher_top_k),
+        extrapolation=config.extrapolation,
         model=materials.model,
         args=DistillationConfig(**rollout_arguments(job), beta=config.beta),
         train_dataset=prompt_dataset(materials.rows),
@@ -49,12 +51,14 @@ def run(job: StageJob, report: Report) -> None:
         peft_config=materials.peft_config,
         callbacks=[AlarmCallback(watch, folder, report), ManifestCallback(folder.checkpoints, manifest)],
     )
-    trainer.teachers = load_teachers(
+    load = partial(
+        load_teachers,
         student=trainer.model,
         student_base=models.base_of(job.models[config.from_]),
-        folders=folders,
         dtype=config.dtype,
         device=trainer.accelerator.device,
         products=torch.bfloat16 if config.bf16 else torch.float32,
     )
+    trainer.teachers = load(folders=folders)
+    trainer.start = load(folders={START: job.models[config.from_]}) if config.extrapolation != 1 else []
     train(trainer, job, report)

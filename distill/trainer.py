@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from trl.trainer.distillation_trainer import DistillationTrainer
 
-from distill.divergence import Estimate, Head, divergence, product_type
+from distill.divergence import Estimate, Head, Reference, divergence, product_type
 from distill.states import states_before, tokens_of_rows, written
 from distill.teachers import Teachers
 from distill.watch import TeacherWatch
@@ -27,6 +27,7 @@ from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
 from polymath.vocabulary import decode
 
+START = "start"  # what teachers are extrapolated from
 SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask")
 
 
@@ -69,16 +70,22 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         domain_weights: Mapping[str, float],
         watch: TeacherWatch,
         estimate: Estimate | None = None,
+        extrapolation: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.watch = watch  # fed by a callback
         self.estimate = estimate  # None: the divergence is exact
+        self.extrapolation = extrapolation
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: list[Teachers] = []  # set before training: adapters need the model that is trained
-        self._states: list[torch.Tensor] = []  # of each place in the batch, what its teacher left
+        self.start: list[Teachers] = []  # one, under the name START, where teachers are extrapolated
+        # Of each place in the batch, what its teacher left, and what the start did
+        self._states: list[torch.Tensor] = []
+        self._start_states: list[torch.Tensor] = []
         self._head: tuple[str, Head] | None = None  # of the teacher that was last learned from
+        self._start_head: Head | None = None
         # Of each teacher, in this step: the sums of divergence, entropy and agreement, and the tokens
         self._told: defaultdict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(4, device=self.accelerator.device))
 
@@ -116,7 +123,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             "place": torch.arange(len(index), device=index.device),
         }
         started = time.perf_counter()
-        self._states = self._scored(batch)
+        self._states = self._scored(batch, self.teachers, names)
+        if self.extrapolation != 1:
+            self._start_states = self._scored(batch, self.start, [START] * len(names))
         self._log("time/teachers", time.perf_counter() - started)
         self._keep_some()
         return batch
@@ -133,11 +142,10 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         write_rollouts(self.folder, self._step_number(), kept)
 
     @torch.no_grad()
-    def _scored(self, batch: Batch) -> list[torch.Tensor]:
-        """Of each row, what its teacher makes of it: `[tokens written, H]` on the host, in the type of products."""
+    def _scored(self, batch: Batch, known: Sequence[Teachers], names: Sequence[str]) -> list[torch.Tensor]:
+        """Of each row what the one so named makes of it: `[tokens written, H]` on the host, in the type of products."""
         states: dict[int, torch.Tensor] = {}
-        names = [self.teacher_ids[index] for index in batch["teacher_index"].tolist()]
-        present = [own for own in self.teachers if not set(own.teacher_ids).isdisjoint(names)]
+        present = [own for own in known if not set(own.teacher_ids).isdisjoint(names)]
         for teachers, following in zip(present, [*present[1:], None], strict=True):
             places = torch.tensor([place for place, name in enumerate(names) if name in teachers.teacher_ids])
             with teachers.active(), self.accelerator.autocast():
@@ -145,7 +153,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
                     following.fetch()  # while these score
                 for some in places.split(self._train_batch_size):
                     own = {key: batch[key][some] for key in SEQUENCES}
-                    hidden = teachers.states(own, [names[place] for place in some])
+                    hidden = teachers.states(own, [names[place] for place in some.tolist()])
                     hidden = _on_host(hidden.to(product_type(hidden)))
                     states |= zip(some.tolist(), hidden.split(written(own).sum(1).tolist()), strict=True)
         if torch.cuda.is_available():
@@ -160,7 +168,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             loss, entropy = self._weighted_divergence(unwrapped_student, inputs)
         if (self._step + 1) % self.args.gradient_accumulation_steps == 0:
             self._note_teachers()
-            self._head, self._states = None, []
+            self._head, self._start_head, self._states, self._start_states = None, None, [], []
         return loss, entropy, written(inputs).sum()
 
     def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -177,6 +185,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             told = divergence(
                 student_NH[own_N], head, teacher_NH, self._head_of(self.teacher_ids[index]), scale_N[own_N],
                 beta=self.beta, temperature=self.temperature, estimate=self.estimate, tokens_N=tokens_N[own_N],
+                reference=self._reference(places),
             )  # fmt: skip
             loss, entropy = loss + told.loss, entropy + told.entropy_N.sum()
             sums = torch.stack([told.divergence_N.sum(), told.entropy_N.sum(), told.agreement_N.sum()])
@@ -190,6 +199,14 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             (teachers,) = (own for own in self.teachers if teacher_id in own.teacher_ids)
             self._head = teacher_id, teachers.head(teacher_id)
         return self._head[1]
+
+    def _reference(self, places: Sequence[int]) -> Reference | None:
+        """What the teachers of these rows began as, where they are followed beyond where they ended."""
+        if self.extrapolation == 1:
+            return None
+        self._start_head = self._start_head or self.start[0].head(START)
+        states_NH = torch.cat([self._start_states[place] for place in places]).to(self.accelerator.device)
+        return Reference(states_NH, self._start_head, self.extrapolation)
 
     def _note_teachers(self) -> None:
         """Each teacher's share of the step's tokens, and means over these, where it has any."""

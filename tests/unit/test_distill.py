@@ -1,6 +1,6 @@
 """The loss of several teachers, against a dense float64 twin."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from polymath.tiny import build_tokenizer
 from polymath.training import AlarmCallback
 
 V = 300
+NAMES = ["math", "agent", "math", "agent"]  # of the rows of `inputs`
 # Adapters that train rows of the vocabulary besides, as those of a cold start do
 LORA: dict[str, Any] = {
     "r": 4,
@@ -120,7 +121,7 @@ def test_whole_models_teach_exactly(trainer_for, tmp_path: Path) -> None:
     student, batch = tiny(0), inputs()
     trainer = trainer_for(student)
     trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
-    trainer._states = trainer._scored(batch)
+    trainer._states = trainer._scored(batch, trainer.teachers, NAMES)
     loss, _, tokens = trainer._compute_loss(student, batch, None)
     loss.backward()
     got = student.model.layers[0].mlp.up_proj.weight.grad.clone()
@@ -140,7 +141,7 @@ def test_an_estimate_knows_which_tokens_were_drawn(trainer_for, tmp_path: Path) 
     trainer = trainer_for(tiny(0))
     trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
     trainer.estimate = estimate_named("sampled", None)
-    trainer._states = trainer._scored(batch)
+    trainer._states = trainer._scored(batch, trainer.teachers, NAMES)
     loss, _, _ = trainer._compute_loss(trainer.model, batch, None)
     ids, due = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1), 0.0
     for index, weight in enumerate((1.0, 3.0)):
@@ -151,6 +152,43 @@ def test_an_estimate_knows_which_tokens_were_drawn(trainer_for, tmp_path: Path) 
         ]
         due += weight * (logprobs[0] - logprobs[1])[batch["tool_mask"][rows].bool()].mean().item()
     assert loss.item() == pytest.approx(due, rel=1e-4)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "top_k"])
+def test_a_teacher_is_followed_beyond_where_it_ended(trainer_for, tmp_path: Path, estimator: str) -> None:
+    """From the third model over the teacher, by a quarter of the way."""
+    folders, batch = {}, inputs()
+    for seed, name in enumerate(("math", "agent", "start"), 1):
+        tiny(seed).save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+    student, start = tiny(0), {"start": folders.pop("start")}
+    trainer = trainer_for(student)
+    trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
+    trainer.start = load_teachers(student, tmp_path, start, "float32", torch.device("cpu"))
+    trainer.extrapolation, trainer.estimate = 1.25, estimate_named(estimator, V)
+    trainer._states = trainer._scored(batch, trainer.teachers, NAMES)
+    trainer._start_states = trainer._scored(batch, trainer.start, ["start"] * 4)
+    loss, _, _ = trainer._compute_loss(student, batch, None)
+    loss.backward()
+    got = student.model.layers[0].mlp.up_proj.weight.grad.clone()
+    student.zero_grad()
+    expected = dense(student, [Beyond(tiny(1), tiny(3)), Beyond(tiny(2), tiny(3))], batch)
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert torch.allclose(got, student.model.layers[0].mlp.up_proj.weight.grad, atol=1e-5, rtol=1e-3)
+
+
+@dataclass
+class Beyond:
+    """A teacher whose logits are a quarter farther from where it began than they are."""
+
+    teacher: Any
+    start: Any
+
+    def __call__(self, **inputs: Any) -> Any:
+        out, began = self.teacher(**inputs), self.start(**inputs)
+        out.logits = 1.25 * out.logits - 0.25 * began.logits
+        return out
 
 
 def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
@@ -169,7 +207,7 @@ def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
     trainable = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
     trainer = trainer_for(student)
     trainer.teachers = load_teachers(student, base, folders, "float32", torch.device("cpu"))
-    trainer._states = trainer._scored(inputs())
+    trainer._states = trainer._scored(inputs(), trainer.teachers, NAMES)
     loss, _, _ = trainer._compute_loss(student, inputs(), None)
     merged = [load_merged(folders[name], base) for name in ("math", "agent")]
     assert loss.item() == pytest.approx(dense(tiny(0), merged, inputs()).item(), rel=1e-4)
