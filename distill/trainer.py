@@ -147,15 +147,16 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         states: dict[int, torch.Tensor] = {}
         present = [own for own in known if not set(own.teacher_ids).isdisjoint(names)]
         for teachers, following in zip(present, [*present[1:], None], strict=True):
-            places = torch.tensor([place for place, name in enumerate(names) if name in teachers.teacher_ids])
+            places = [place for place, name in enumerate(names) if name in teachers.teacher_ids]
             with teachers.active(), self.accelerator.autocast():
                 if following is not None:
                     following.fetch()  # while these score
-                for some in places.split(self._train_batch_size):
+                for start in range(0, len(places), self._train_batch_size):
+                    some = places[start : start + self._train_batch_size]
                     own = {key: batch[key][some] for key in SEQUENCES}
-                    hidden = teachers.states(own, [names[place] for place in some.tolist()])
+                    hidden = teachers.states(own, [names[place] for place in some])
                     hidden = _on_host(hidden.to(product_type(hidden)))
-                    states |= zip(some.tolist(), hidden.split(written(own).sum(1).tolist()), strict=True)
+                    states |= zip(some, hidden.split(written(own).sum(1).tolist()), strict=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # what was copied has arrived
         return [states[place] for place in range(len(states))]

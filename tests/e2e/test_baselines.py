@@ -30,7 +30,10 @@ STAGES = {
         "kind": "merge", "from": "format", "models": {"lora-math": 1, "lora-agent": 1}, "method": "task_arithmetic",
     },
     "further": {"kind": "grpo", "from": "mean", "domains": ["math"], "num_generations": 4},
-    "merged": {"kind": "opd", "from": "lora-sum", "teacher_models": {"math": "lora-math", "agent": "trimmed"}, "lora": LORA},
+    "merged": {
+        "kind": "opd", "from": "lora-sum", "teacher_models": {"math": "lora-math", "agent": "trimmed"}, "lora": LORA,
+        "extrapolation": 1.25,
+    },
     "student": {
         "kind": "off_policy", "from": "format", "teacher_models": {"math": "sft-math", "agent": "lora-agent"}, "num_samples": 2,
         "keep": "all", "generation_batch_size": 3,
