@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from peft.tuners.lora import LoraLayer
 
+from polymath.heads import logit_scale, logit_softcap
+
 MIB = 2**20
 ROOM = {"cuda": 224 * MIB, "cpu": 64 * MIB}  # of both models' logits
 LEAST_ROWS, ALIGNED = 16, 64
@@ -41,8 +43,8 @@ class Head:
         return cls(
             module.weight,
             getattr(module, "bias", None),
-            _scale(config),
-            getattr(config, "final_logit_softcapping", None),
+            logit_scale(config),
+            logit_softcap(config),
         )
 
     def to(self, device: torch.device) -> "Head":
@@ -320,13 +322,3 @@ def slope(logits: torch.Tensor, terms: Terms) -> torch.Tensor | float:
     if softcap is None:
         return steepest
     return steepest * (1 - (logits.float() * (terms.student.scale / softcap)).tanh_() ** 2)
-
-
-def _scale(config: Any) -> float:
-    """What a model multiplies its logits with: Cohere, Muse Glimmer, Falcon-H1; HyperCLOVA X; Granite and MiniCPM3."""
-    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
-        if (value := getattr(config, name, None)) is not None:
-            return float(value)
-    if (value := getattr(config, "logits_scaling", None)) is None:
-        return 1.0
-    return float(value) if config.model_type == "hyperclovax" else 1 / float(value)

@@ -94,7 +94,9 @@ class LoraConfig(StrictModel):
 
 
 def _as_shares(value: Any) -> Any:
-    return dict.fromkeys(value, 1) if isinstance(value, list | tuple) else value
+    """Names have equal shares; what are no names is left for pydantic to refuse."""
+    is_names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return dict.fromkeys(value, 1) if is_names else value
 
 
 Shares = Annotated[

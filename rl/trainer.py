@@ -10,6 +10,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from polymath.episodes import Episode
+from polymath.heads import logit_scale, logit_softcap
 from polymath.packed import Packed, backbone, use_packed_attention
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
@@ -19,7 +20,6 @@ from rl.refill import Reserve, has_signal
 from rl.rewards import Scorer
 
 KEPT_CHUNK = 1024  # tokens whose kept rows of the head are gathered at a time
-SCALES = "final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier"
 
 
 class SpecialistTrainer(RolloutMixin, GRPOTrainer):
@@ -247,6 +247,6 @@ def _balance(out: Any, config: Any) -> torch.Tensor:
 
 def _refuse_scaled_logits(config: Any) -> None:
     """What a model does to its logits after the head, the loss within a support does not."""
-    for name in SCALES:
-        if getattr(config, name, None) not in (None, 1.0):
-            raise ValueError(f"top_k is not for this model, which scales or caps its logits ({name}): take it out")
+    if (scale := logit_scale(config)) != 1 or logit_softcap(config) is not None:
+        what = f"by {scale:g}" if scale != 1 else f"below {logit_softcap(config):g}"
+        raise ValueError(f"top_k is not for this model, which scales or caps its logits ({what}): take it out")

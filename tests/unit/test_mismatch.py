@@ -306,7 +306,7 @@ def test_a_support_knows_nothing_of_scaled_logits(words: Any, trainer_for: Any) 
     scaled = tiny(words)
     scaled.config.logits_scaling = 3.0
     trainer_for(scaled, PROMPTS)
-    with pytest.raises(ValueError, match=r"top_k is not for this model, .*\(logits_scaling\)"):
+    with pytest.raises(ValueError, match=r"top_k is not for this model, .*\(by 0.333333\)"):
         trainer_for(scaled, PROMPTS, top_k=7)
 
 

@@ -46,6 +46,7 @@ def test_the_schema_file_is_fresh() -> None:
         ("warmup_steps: 20", "warmup_step: 20", "warmup_step:", "defaults.sft.warmup_step: unknown field; did you mean 'warmup_steps'?"),
         ("from: sft-math", "from: sft-mth", "sft-mth", "stages.grpo-math.from: no stage 'sft-mth' has a model; did you mean 'sft-math'?"),
         ("max_steps: 12}", "max_steps: soon}", "soon", "stages.sft-agent.max_steps: found 'soon'"),
+        ("domains: [math], max_steps: 80", "domains: [[math]], max_steps: 80", "[[math]]", "stages.sft-math.domains: found [['math']]"),
         ("kind: opd", "kind: odp", "odp", "stages.merged.kind: found 'odp'; did you mean 'opd'?"),
         ("chat: v4", "chat: v5", "v5", "chat: found 'v5'; did you mean 'v4'?"),
         ("init: qwen3", "init: qwen4", "qwen4", "model.init: found 'qwen4'; did you mean 'qwen3'?"),

@@ -1,0 +1,51 @@
+"""What each way to make one model keeps of the specialists, over seeds, from the summaries of runs of baselines.yaml.
+
+python docs/results/baselines.py RUN/report/summary.json ...
+
+In %, means over think modes and seeds: accuracy in each domain, of the teacher's kept (`retention`, the mean over
+domains); `normalized` is 0 at the start and 1 at the specialists, with its standard error over seeds.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+
+def rows(summaries: list[dict]) -> list[list[str]]:
+    """One row a model, the best one first."""
+    models = list(dict.fromkeys(score["model"] for score in summaries[0]["scores"]))
+    domains = list(dict.fromkeys(score["domain"] for score in summaries[0]["scores"]))
+
+    def accuracy(model: str, domain: str) -> float:
+        return 100 * statistics.fmean(
+            own["accuracy"]
+            for s in summaries
+            for own in s["scores"]
+            if (own["model"], own["domain"]) == (model, domain)
+        )
+
+    def over_seeds(key: str, model: str) -> list[float]:
+        found = [summary[key].get(model) for summary in summaries]
+        return [own.get("mean", statistics.fmean(own.values())) for own in found if own]
+
+    table = []
+    for model in models:
+        kept, normalized = over_seeds("retention", model), over_seeds("normalized", model)
+        error = statistics.stdev(normalized) / len(normalized) ** 0.5 if len(normalized) > 1 else 0.0
+        figures = (
+            [f"{100 * statistics.fmean(kept):.1f}%", f"{statistics.fmean(normalized):.3f} +- {error:.3f}"]
+            if kept and normalized
+            else ["-", "-"]
+        )
+        table.append([model, *(f"{accuracy(model, domain):.1f}" for domain in domains), *figures])
+    return [["model", *domains, "retention", "normalized"], ["---"] * (len(domains) + 3), *_best_first(table)]
+
+
+def _best_first(table: list[list[str]]) -> list[list[str]]:
+    return sorted(table, key=lambda row: -float(row[-1].split()[0]) if row[-1] != "-" else 9.0)
+
+
+if __name__ == "__main__":
+    found = [json.loads(Path(path).read_text()) for path in sys.argv[1:]]
+    sys.stdout.write("".join(f"| {' | '.join(line)} |\n" for line in rows(found)))
