@@ -182,7 +182,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         for index in inputs["teacher_index"].unique().tolist():
             own_N = teacher_N == index
             places = inputs["place"][inputs["teacher_index"] == index].tolist()
-            teacher_NH = torch.cat([self._states[place] for place in places]).to(student_NH.device)
+            teacher_NH = _brought(self._states, places, student_NH.device)
             told = divergence(
                 student_NH[own_N], head, teacher_NH, self._head_of(self.teacher_ids[index]), scale_N[own_N],
                 beta=self.beta, temperature=self.temperature, estimate=self.estimate, tokens_N=tokens_N[own_N],
@@ -206,7 +206,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         if self.extrapolation == 1:
             return None
         self._start_head = self._start_head or self.start[0].head(START)
-        states_NH = torch.cat([self._start_states[place] for place in places]).to(self.accelerator.device)
+        states_NH = _brought(self._start_states, places, self.accelerator.device)
         return Reference(states_NH, self._start_head, self.extrapolation)
 
     def _note_teachers(self) -> None:
@@ -231,3 +231,8 @@ def _on_host(states: torch.Tensor) -> torch.Tensor:
     if not states.is_cuda:
         return states
     return torch.empty_like(states, device="cpu", pin_memory=True).copy_(states, non_blocking=True)
+
+
+def _brought(states: Sequence[torch.Tensor], places: Sequence[int], device: torch.device) -> torch.Tensor:
+    """What was left of some rows, together on the device."""
+    return torch.cat([states[place].to(device, non_blocking=True) for place in places])

@@ -73,7 +73,7 @@ def liger(own: Inputs, beta: float) -> Loss:
     from liger_kernel.transformers.fused_linear_jsd import LigerFusedLinearJSD  # pyright: ignore
 
     fused, head = LigerFusedLinearJSD(jsd_beta=beta), own.head.clone().requires_grad_()
-    return lambda: fused(own.student, head, own.teacher, own.teacher_head)
+    return lambda: fused(own.student, head, own.teacher, own.teacher_head, None)
 
 
 def dense(own: Inputs, beta: float) -> Loss:
