@@ -76,7 +76,8 @@ class AdapterTeachers:
             for path in self._deltas:
                 module = self.student.get_submodule(PREFIX + path)
                 hooks.callback(module.register_forward_hook(self._adding(path)).remove)
-            hooks.callback(self.student.get_input_embeddings().register_forward_hook(self._with_rows).remove)
+            if any(self._rows):
+                hooks.callback(self.student.get_input_embeddings().register_forward_hook(self._with_rows).remove)
             hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers know of no hooks
             self.student.eval()
             try:
