@@ -24,7 +24,7 @@ from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines, write_json, write_text
 from polymath.summary import Score, domain_means, mode_paths, stage_folders, summarise
 
-MERGING = "merge", "off_policy", "opd"  # kinds of stages that make one model of several, the best known last
+MERGING = "opd", "off_policy", "merge"  # kinds of stages that make one model of several
 SAMPLES_SHOWN = 2  # of each domain and mode, right and wrong ones
 FRONTIER = (
     "Held-out accuracy over the tokens that a completion takes: a line joins the modes of one model, whiskers are one "
@@ -116,10 +116,10 @@ def _draw(
 
 
 def _shown_model(recipe: Recipe, scores: Sequence[Score]) -> str:
-    """The model that a run is for: the distilled one, else a merged one, else the last scored; empty without scores."""
+    """The model that a run is for: the first distilled one, else one merged otherwise, else the last one scored."""
     models = list(dict.fromkeys(score["model"] for score in scores))
     merged = [model for kind in MERGING for model in models if getattr(recipe.stages.get(model), "kind", "") == kind]
-    return [*models, *merged][-1] if models else ""
+    return [*merged, *reversed(models), ""][0]
 
 
 def _series(
