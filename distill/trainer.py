@@ -89,11 +89,16 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         # Of each teacher, in this step: the sums of divergence, entropy and agreement, and the tokens
         self._told: defaultdict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(4, device=self.accelerator.device))
 
+    @property
+    def has_learned_all(self) -> bool:
+        """Whether no domain's divergence falls any more: the stage ends before its last step."""
+        return self.watch.finished.issuperset(self.teacher_ids)
+
     def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> list[list[int]]:
         return [episode.ids for episode in self._episodes]
 
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
-        if self.watch.finished.issuperset(self.teacher_ids):
+        if self.has_learned_all:
             self.control.should_training_stop = True  # after this step
         rows = unfinished(rows, self.watch.finished)
         return super()._collect(sorted(rows, key=lambda row: self.teacher_ids.index(row["domain"])))

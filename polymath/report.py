@@ -92,7 +92,7 @@ def _draw(
             ("Scores", "Sampled accuracy on tasks that no stage has seen; whiskers are one standard error.", path)
         )
     path = run.report / "frontier.png"
-    if draw_frontier(summary["scores"], _shown_model(recipe, summary["scores"]), colours, path):
+    if draw_frontier(summary["scores"], shown_model(recipe, summary["scores"]), colours, path):
         drawn.append(("What thinking buys", FRONTIER, path))
     path = run.report / "modes.png"
     if draw_modes(mode_paths(recipe, folders), colours, path):
@@ -115,7 +115,7 @@ def _draw(
     return drawn
 
 
-def _shown_model(recipe: Recipe, scores: Sequence[Score]) -> str:
+def shown_model(recipe: Recipe, scores: Sequence[Score]) -> str:
     """The model that a run is for: the first distilled one, else one merged otherwise, else the last one scored."""
     models = list(dict.fromkeys(score["model"] for score in scores))
     merged = [model for kind in MERGING for model in models if getattr(recipe.stages.get(model), "kind", "") == kind]
@@ -155,7 +155,7 @@ def _label(stage: str, part: str) -> str:
 
 def _tiles(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The facts to see first: number, what it is, and a remark."""
-    model = _shown_model(recipe, summary["scores"])
+    model = shown_model(recipe, summary["scores"])
     tiles = [
         (f"{100 * value:.1f}%", f"of the {domain} specialist kept", f"{model} / specialist")
         for domain, value in summary["retention"].get(model, {}).items()

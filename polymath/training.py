@@ -183,7 +183,8 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
         token_log.forget(steps_up_to(done))
     trainer.add_callback(RunCallback(folder, report, token_log))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.state.global_step < trainer.args.max_steps and not trainer.control.should_training_stop:
+    # transformers stops as well where it finds no rows: that is no end
+    if trainer.state.global_step < trainer.args.max_steps and not getattr(trainer, "has_learned_all", False):
         raise RuntimeError(f"training ended at step {trainer.state.global_step} of {trainer.args.max_steps}")
     with whole_folder(folder.model) as target:
         _save(trainer, target)

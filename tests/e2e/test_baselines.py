@@ -34,6 +34,10 @@ STAGES = {
         "kind": "opd", "from": "lora-sum", "teacher_models": {"math": "lora-math", "agent": "trimmed"}, "lora": LORA,
         "extrapolation": 1.25,
     },
+    "early": {
+        "kind": "opd", "from": "format", "teacher_models": {"math": "sft-math"}, "max_steps": 9, "logging_steps": 1,
+        "early_stopping_patience": 1, "early_stopping_threshold": 0.999,
+    },
     "student": {
         "kind": "off_policy", "from": "format", "teacher_models": {"math": "sft-math", "agent": "lora-agent"}, "num_samples": 2,
         "keep": "all", "generation_batch_size": 3,
@@ -102,6 +106,15 @@ def test_merged_models_are_scored_and_go_on(merges: Path) -> None:
     assert settings["r"] == 2 * LORA["r"]
     assert set(summary["normalized"]) <= {own["model"] for own in summary["scores"]}
     assert "<td>trimmed</td>" in (merges / "report/index.html").read_text()
+
+
+def test_a_distillation_that_learns_no_more_ends_early_and_whole(merges: Path) -> None:
+    (folder,) = merges.glob("[0-9][0-9]-early")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert max(line["step"] for line in lines) == 3  # the plateau is seen at the second
+    alarms = [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
+    assert [(alarm["name"], alarm["of"], alarm["step"]) for alarm in alarms] == [("plateau", "math", 2)]
+    assert (folder / "model/model.safetensors").exists()
 
 
 def test_what_is_done_is_not_done_again(

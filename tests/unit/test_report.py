@@ -15,7 +15,7 @@ from matplotlib.text import Annotation
 
 from polymath.plots import INK, PALETTE, STATIONS, colours_of, draw_frontier, draw_modes, frontiers, stations
 from polymath.recipe import Recipe, load_recipe
-from polymath.report import hardware, write_report
+from polymath.report import hardware, shown_model, write_report
 from polymath.run_dir import RunDir, append_line, read_json, write_json
 from polymath.summary import kept, stage_folders
 
@@ -205,6 +205,11 @@ def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: 
         "shown": {"math": 0.0, "agent": 1.0, "mean": 0.5},
     }
     assert kept(recipe, [own for own in scores if own["model"] == "format"]) == {"retention": {}, "normalized": {}}
+    again = Recipe.model_validate(recipe.dump() | {"stages": recipe.dump()["stages"] | {"again": distillation}})
+    scores.append(score("again", "math", "high", 0.9, 10.0))
+    assert shown_model(again, scores) == "merged"  # the first distillation
+    assert shown_model(again, [own for own in scores if own["model"] not in ("merged", "again")]) == "shown"
+    assert shown_model(again, scores[:4]) == "grpo" and shown_model(again, []) == ""
 
 
 def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> None:
