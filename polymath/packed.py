@@ -11,6 +11,7 @@ sequence times their number.
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -82,14 +83,35 @@ def backbone(model: Any) -> Any:
     return whole.base_model
 
 
+def takes_packed(model: Any) -> bool:
+    """Whether its attention knows the offsets of packed sequences."""
+    return model.config._attn_implementation in (NAME, "flash_attention_2", "flash_attention_3")
+
+
+def logits_of_ends(model: Any, rows: Sequence[list[int]], counts: Sequence[int]) -> torch.Tensor:
+    """Logits `[N, V]` that the last `counts[i]` tokens of each row are drawn from, one row's after the other's.
+
+    Packed where the model takes that, and so by the layers that training has compiled; else each row by itself.
+    """
+    if takes_packed(model):
+        ends = accumulate(map(len, rows))
+        places = [place for end, count in zip(ends, counts, strict=True) for place in range(end - count - 1, end - 1)]
+        own = Packed.of_lists(rows, model.device)
+        return model(**own.inputs(), logits_to_keep=torch.tensor(places, device=model.device)).logits[0]
+    parts = [
+        model(torch.tensor([row], device=model.device), use_cache=False, logits_to_keep=count + 1).logits[0, :-1]
+        for row, count in zip(rows, counts, strict=True)
+    ]
+    return torch.cat(parts)
+
+
 def use_packed_attention(model: Any) -> None:
     """Let a model take packed inputs besides padded ones, which it treats as before.
 
     ValueError where packing would change what it computes: some mix tokens outside of attention, and some give their
     attention more to do than this one does.
     """
-    ordinary = model.config._attn_implementation
-    if ordinary in (NAME, "flash_attention_2", "flash_attention_3"):  # those know offsets themselves
+    if takes_packed(model):
         return
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, sdpa_mask if torch.cuda.is_available() else eager_mask)

@@ -16,6 +16,7 @@ import torch
 
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine
+from polymath.packed import logits_of_ends
 
 FACTOR = 5.0
 NOISE = {torch.float32: 2e-3, torch.bfloat16: 5e-2}  # gaps that rounding alone explains, whatever the first one was
@@ -83,18 +84,13 @@ def mean_gap(learner: Any, drawn: Sequence[tuple[Request, Sample]], *, bf16: boo
 
 @torch.no_grad()
 def _learner_logprobs(model: Any, probes: Sequence[tuple[Request, Sample]], bf16: bool) -> torch.Tensor:
-    """Log-probabilities `[N]` of the samples' tokens by the learner's own forward, padded: any model can be proved."""
+    """Log-probabilities `[N]` of the samples' tokens by the learner's own forward."""
     rows = [request.prompt_ids + sample.ids for request, sample in probes]
-    longest, keep = max(map(len, rows)), 1 + max(len(sample.ids) for _, sample in probes)
-    ids_BT = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=model.device)
-    mask_BT = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     training = model.training
     model.eval()  # an engine drops nothing out
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16), torch.compiler.set_stance("force_eager"):
-        out = model(ids_BT, attention_mask=mask_BT, position_ids=positions_BT, use_cache=False, logits_to_keep=keep)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        logits = logits_of_ends(model, rows, [len(sample.ids) for _, sample in probes]).float()
     model.train(training)
-    logits = torch.cat([row[-len(s.ids) - 1 : -1] for row, (_, s) in zip(out.logits.float(), probes, strict=True)])
     tokens = torch.tensor([token for _, sample in probes for token in sample.ids], device=model.device)
     sampling = probes[0][0].sampling
     logits = logits / sampling.temperature
