@@ -9,7 +9,8 @@ sequence times their number.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, cast
@@ -142,6 +143,21 @@ def _logprobs_of_some(model: Any, packed: bool) -> torch.Tensor:
     out = torch.cat([model(**own).logits[0].float().log_softmax(-1) for own in inputs])
     model.train(training)
     return out
+
+
+@contextmanager
+def without_dropout(model: Any) -> Iterator[None]:
+    """As an engine computes, which drops nothing out; a walk over all modules is left out where none would."""
+    configs = [model.config.get_text_config(), *getattr(model, "peft_config", {}).values()]
+    noise = [value for own in configs for name, value in vars(own).items() if "drop" in name or "jitter" in name]
+    if not (model.training and any(isinstance(value, float) and value for value in noise)):
+        yield
+        return
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
 
 
 def leave_types_to_autocast(model: Any) -> None:

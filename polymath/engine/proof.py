@@ -16,7 +16,7 @@ import torch
 
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine
-from polymath.packed import logits_of_ends
+from polymath.packed import logits_of_ends, without_dropout
 
 FACTOR = 5.0
 NOISE = {torch.float32: 2e-3, torch.bfloat16: 5e-2}  # gaps that rounding alone explains, whatever the first one was
@@ -86,11 +86,8 @@ def mean_gap(learner: Any, drawn: Sequence[tuple[Request, Sample]], *, bf16: boo
 def _learner_logprobs(model: Any, probes: Sequence[tuple[Request, Sample]], bf16: bool) -> torch.Tensor:
     """Log-probabilities `[N]` of the samples' tokens by the learner's own forward."""
     rows = [request.prompt_ids + sample.ids for request, sample in probes]
-    training = model.training
-    model.eval()  # an engine drops nothing out
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16), without_dropout(model):
         logits = logits_of_ends(model, rows, [len(sample.ids) for _, sample in probes]).float()
-    model.train(training)
     tokens = torch.tensor([token for _, sample in probes for token in sample.ids], device=model.device)
     sampling = probes[0][0].sampling
     logits = logits / sampling.temperature

@@ -3,7 +3,7 @@
 Likelihoods tell an adapter of long ago from the present one; after a small step they differ by less than rounding does.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -57,11 +57,13 @@ def weights_apart(model: Any, learner: Mapping[str, torch.Tensor], turn: int) ->
         own = learner.get(path)
         if own is not None and held.shape[1:] == own.shape[1:] and len(held) >= len(own):  # a vocabulary is padded
             differs[path] = (held[: len(own)] != own.to(held)).any()
+    units: dict[int, torch.Tensor] = {}  # of each width of matrices
     for path, layer, parts in _matrices(model, learner):
         size = parts[0].shape[1]
-        places = [(turn + place * size // PROBED) % size for place in range(PROBED)]  # from all over it
-        held = _columns(layer, places, size)
-        expected = torch.cat([part[:, places] for part in parts]).to(held)
+        if size not in units:
+            units[size] = _unit_vectors(size, turn, layer.weight)
+        held = _columns(layer, units[size])
+        expected = torch.cat([part.index_select(1, units[size].argmax(1)) for part in parts]).to(held)
         differ = ~((held[: len(expected)] - expected).abs() <= expected.abs() * _rounding(held)).all()
         differs[path] = differ | differs[path] if path in differs else differ  # a head has a packed copy besides
     every = torch.stack([*differs.values()]).tolist() if differs else []
@@ -92,13 +94,19 @@ def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple
                 yield names[0], layer, [learner[part] for part in names]
 
 
-def _columns(layer: Any, places: Sequence[int], size: int) -> torch.Tensor:
-    """Some columns `[out, len(places)]` of a layer's matrix `[out, size]`, wherever it keeps them.
+def _unit_vectors(size: int, turn: int, like: torch.Tensor) -> torch.Tensor:
+    """`[PROBED, size]`: of places from all over a row, others at each `turn`."""
+    places = [(turn + place * size // PROBED) % size for place in range(PROBED)]
+    units = torch.zeros(PROBED, size)
+    units[range(PROBED), places] = 1.0
+    return units.to(like.device, like.dtype)
+
+
+def _columns(layer: Any, units: torch.Tensor) -> torch.Tensor:
+    """Columns `[out, len(units)]` of a layer's matrix `[out, size]`, wherever it keeps them.
 
     It is multiplied with unit vectors: sums of one product with 1 and others with 0 are the matrix's own numbers.
     """
-    units = torch.zeros(len(places), size, dtype=layer.weight.dtype, device=layer.weight.device)
-    units[range(len(places)), list(places)] = 1.0
     return cast(torch.Tensor, layer.quant_method.apply(layer, units)).T
 
 

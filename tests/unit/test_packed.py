@@ -20,7 +20,7 @@ from transformers import (
 )
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from polymath.packed import NAME, Packed, compile_layers, use_packed_attention
+from polymath.packed import NAME, Packed, compile_layers, logits_of_ends, use_packed_attention, without_dropout
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -168,6 +168,30 @@ def test_the_trainer_computes_what_trl_does(trainer_for: Any, kind: str, batch_s
     assert ours[0].std() > 0.5 and torch.allclose(ours[0], theirs[0], atol=1e-5)
     assert torch.allclose(ours[1], theirs[1], atol=1e-5)
     assert all(torch.allclose(one, other, atol=2e-4) for one, other in zip(ours[2], theirs[2], strict=True))
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "alone"])
+@pytest.mark.parametrize("dropout", ["none", "attention", "lora"])
+@torch.no_grad()
+def test_the_ends_of_rows_as_an_engine_sees_them(packed: bool, dropout: str) -> None:
+    model = tiny("qwen3", num_key_value_heads=2, attention_dropout=0.5 if dropout == "attention" else 0.0)
+    if dropout == "lora":
+        lora = LoraConfig(r=4, lora_dropout=0.5, init_lora_weights=False, target_modules="all-linear")
+        model = get_peft_model(model, lora)
+    rows, counts = [[1, 2, 3, 4, 5, 6], [7, 8], [9, 8, 7, 6]], [3, 1, 0]
+    model.eval()
+    due = torch.cat([
+        model(torch.tensor([row])).logits[0, len(row) - count - 1 : -1]
+        for row, count in zip(rows, counts, strict=True)
+    ])  # fmt: skip
+    if packed:
+        use_packed_attention(model)
+    model.train()
+    with without_dropout(model):
+        assert torch.allclose(logits_of_ends(model, rows, counts), due, atol=1e-4)
+    assert all(module.training for module in model.modules())
+    apart = (logits_of_ends(model, rows, counts) - due).abs().max()
+    assert (apart > 1e-4) == (dropout == "lora" or (dropout == "attention" and not packed))  # ours drops nothing
 
 
 def test_compiled_layers_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
