@@ -17,6 +17,7 @@ def cells(line: dict, stock: float) -> list[str]:
     """One row: seconds of the phases, which add up to the step's, and its tokens a second over TRL's."""
     phase = line["seconds"]
     name = line["arm"] + (", compiled" if line["options"].get("torch_compile") else "")
+    name += ", no checkpointing" if line["options"].get("gradient_checkpointing") is False else ""
     micro = line["options"].get("micro")
     parts = (phase["generate"], phase["collect"] - phase["generate"], phase["step"] - phase["collect"])
     return [
