@@ -20,6 +20,7 @@ from peft.utils import load_peft_weights
 from distill.divergence import Head
 from distill.residence import Residence
 from distill.states import states_before, tokens_of_rows
+from polymath.packed import without_dropout
 from polymath.rollouts import Batch
 
 PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -63,6 +64,8 @@ class AdapterTeachers:
         tensors = [*(own for pair in self._deltas.values() for own in pair), *values]
         self._residence = Residence(tensors, student.device)
         self._order: _Order | None = None  # of the tokens that are scored
+        with student.disable_adapter():  # slow: it walks over all modules
+            self._base_head = Head.of(student)
 
     def fetch(self) -> None:
         """See `Teachers.fetch`."""
@@ -71,19 +74,15 @@ class AdapterTeachers:
     @contextmanager
     def active(self) -> Iterator[None]:
         """See `Teachers.active`; the student's own adapter is out meanwhile, and nothing drops out."""
-        training, hooks = self.student.training, ExitStack()
-        with hooks, torch.no_grad(), self._residence.on_device(), self.student.disable_adapter():
+        hooks, plain = ExitStack(), without_dropout(self.student)
+        with hooks, torch.no_grad(), self._residence.on_device(), self.student.disable_adapter(), plain:
             for path in self._deltas:
                 module = self.student.get_submodule(PREFIX + path)
                 hooks.callback(module.register_forward_hook(self._adding(path)).remove)
             if any(self._rows):
                 hooks.callback(self.student.get_input_embeddings().register_forward_hook(self._with_rows).remove)
             hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers know of no hooks
-            self.student.eval()
-            try:
-                yield
-            finally:
-                self.student.train(training)
+            yield
 
     def states(self, batch: Batch, teacher_ids: Sequence[str]) -> torch.Tensor:
         """See `Teachers.states`."""
@@ -95,15 +94,13 @@ class AdapterTeachers:
     def head(self, teacher_id: str) -> Head:
         """See `Teachers.head`."""
         rows = self._rows[self.teacher_ids.index(teacher_id)]
-        with self.student.disable_adapter():
-            head = Head.of(self.student)
         base: Any = self.student.get_base_model()
         tied = base.config.get_text_config().tie_word_embeddings
         ids, values = rows.get("embed_tokens" if tied else "lm_head", (None, None))
         if ids is None or values is None:
-            return head
-        weight = head.weight_VH.detach()
-        return replace(head, weight_VH=weight.index_copy(0, ids.to(weight.device), values.to(weight)))
+            return self._base_head
+        weight = self._base_head.weight_VH.detach()
+        return replace(self._base_head, weight_VH=weight.index_copy(0, ids.to(weight.device), values.to(weight)))
 
     def _adding(self, path: str) -> Hook:
         """What a layer's adapters add to its output `[1, N, out]`."""

@@ -221,6 +221,7 @@ class _Divergence(torch.autograd.Function):
                     assert tokens_N is not None
                     told.append(estimate(logits, theirs, target, tokens_N[own]))
                 _collect(grads, own, logits, hidden, student, token_weights_N[own, None])
+                del logits, theirs  # before the next ones are made
         ctx.save_for_backward(*grads)
         ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
         values = [torch.cat(parts) for parts in zip(*told, strict=True)] if told else [token_weights_N[:0]] * 3
