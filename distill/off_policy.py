@@ -83,7 +83,7 @@ def _ask(
         prompts = [wanted[name].prompt for name in names[:PROBES]]
         gap = prove(engine, model, tokenizer(prompts, add_special_tokens=False)["input_ids"], bf16=config.bf16)
         append_line(folder.metrics, {"step": 0, f"sync/logprob_gap/{stage}": gap})
-    log = TokenLog(folder.tokens)
+    log = TokenLog(folder.tokens, model.config.get_text_config().vocab_size)
     for start in range(0, len(names), config.generation_batch_size):
         own = names[start : start + config.generation_batch_size]
         rows = [wanted[name] for name in own]

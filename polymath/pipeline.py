@@ -254,6 +254,12 @@ class Pipeline:
 
     def _start(self, stage: Plan) -> None:
         job = stage.job
+        if gone := [parent for parent, folder in job.models.items() if not folder.exists()]:
+            made = self.plans[gone[0]].folder
+            raise StageFailed(
+                f"stage {job.name}: the model of stage {gone[0]} is no longer at {made.model}: put it back, or delete "
+                f"{made.path}, and the stage runs again"
+            )
         again = stage.status() == "interrupted"
         job.folder.mkdir(parents=True, exist_ok=True)
         self.run_dir.event("resumed" if again else "started", stage=job.name)

@@ -11,12 +11,12 @@ from trl.trainer.utils import RepeatSampler
 
 from polymath.chat import Format
 from polymath.completion import read
-from polymath.engine.proof import Bound, check_arrival, mean_gap
+from polymath.engine.proof import Bound, DeliveryError, check_arrival, mean_gap
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
-from polymath.engine.wal import LoggedEngine, TokenLog
+from polymath.engine.wal import LoggedEngine, TokenLog, step_of
 from polymath.episodes import Episode, play
 from polymath.packed import compile_layers, leave_types_to_autocast, use_packed_attention
-from polymath.run_dir import StageDir
+from polymath.run_dir import StageDir, read_lines
 
 Batch = dict[str, Any]
 TOOL_MASK = 2  # its place in what both trainers' `_generate` returns
@@ -80,11 +80,13 @@ class RolloutMixin:
             leave_types_to_autocast(policy)
         if torch_compile:
             compile_layers(policy)
-        self.token_log = TokenLog(folder.tokens)
+        self.token_log = TokenLog(folder.tokens, policy.config.get_text_config().vocab_size)
         self.engine = LoggedEngine(engine_for(cast(Any, self).model), self.token_log)
         self._delivered_step = -1
         self._is_proven = False
-        self._bound: Bound | None = None
+        gaps = (line["sync/logprob_gap"] for line in read_lines(folder.metrics) if "sync/logprob_gap" in line)
+        first_gap = next(gaps, None)  # of the stage, which a process before this one may have begun
+        self._bound = None if first_gap is None else Bound.calibrated(first_gap, self._products())
         self._spent: defaultdict[str, float] = defaultdict(float)  # seconds of this step
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -131,29 +133,40 @@ class RolloutMixin:
 
     def _sample(self, requests: list[Request]) -> list[Sample]:
         samples = self.engine.generate(requests)
-        if self.engine.drawn and not self._is_proven:
-            self._prove()
+        if not self._is_proven:
+            self._prove(list(zip(requests, samples, strict=True)))
         return samples
 
     def _deliver(self) -> None:
-        """Let the engine sample the policy of this step; it stays awake for everything that the step samples."""
+        """Let the engine sample the policy of this step; it stays awake for everything that the step samples.
+
+        What arrived is compared before anything is sampled with it: the log never holds a token of another policy.
+        """
         if self._delivered_step == self._step_number():
             return
-        started = time.perf_counter()
-        self.engine.deliver(cast(Any, self).model)
+        started, model = time.perf_counter(), cast(Any, self).model
+        self.engine.deliver(model)
         self._spend("time/sync", started)
+        check_arrival(self.engine, model, f"at step {self._step_number()}")
         self._delivered_step, self._is_proven = self._step_number(), self.engine.shares_weights
 
-    def _prove(self) -> None:
-        """Compare weights, and a few of the tokens that were just sampled with what the learner makes of them."""
-        model, bf16 = cast(Any, self).model, cast(Any, self).args.bf16
-        check_arrival(self.engine, model, f"at step {self._step_number()}")
-        gap = mean_gap(model, self.engine.drawn, bf16=bf16)
+    def _prove(self, sampled: list[tuple[Request, Sample]]) -> None:
+        """Compare the sampler's word on a few tokens, of this process or of the log, with the learner's."""
+        step = self._step_number()
+        gap = mean_gap(cast(Any, self).model, sampled, bf16=cast(Any, self).args.bf16)
         self._log("sync/logprob_gap", gap)
-        if self._bound is None:
-            self._bound = Bound.calibrated(gap, torch.bfloat16 if bf16 else torch.float32)
-        self._bound.check(gap, self._step_number())
+        try:
+            if self._bound is None:
+                self._bound = Bound.calibrated(gap, self._products())
+            self._bound.check(gap, step)
+        except DeliveryError:
+            self.token_log.forget(lambda key: step_of(key) >= step)  # or a resumed run would learn from them
+            raise
         self._is_proven = True
+
+    def _products(self) -> torch.dtype:
+        """The type that the learner multiplies in."""
+        return torch.bfloat16 if cast(Any, self).args.bf16 else torch.float32
 
     def _note(self, rows: list[Batch], episodes: list[Episode]) -> None:
         """Log what each mode writes."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 
 from polymath.chat import MODES, FormatKind, Mode
 from polymath.domains import Domain
-from polymath.engine.config import EngineConfig
+from polymath.engine.config import RANKS, EngineConfig
 from polymath.models import Dtype
 from polymath.strict import StrictModel
 
@@ -163,6 +163,12 @@ class RolloutConfig(TrainingConfig, EngineConfig):
     def _samples_with_layers_of_its_own(self) -> "RolloutConfig":
         if self.torch_compile and not self.use_vllm:
             raise ValueError("torch_compile is for the learner alone, and transformers samples with the same layers")
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_has_room_for_the_adapter(self) -> "RolloutConfig":
+        if self.use_vllm and self.lora is not None and self.lora.r > RANKS[-1]:
+            raise ValueError(f"lora.r is {self.lora.r}, and vLLM takes at most {RANKS[-1]}: lower it")
         return self
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ from polymath.chat import Format, format_for
 from polymath.chat.template import install
 from polymath.engine.opening import open_engine
 from polymath.engine.protocol import Sampling
-from polymath.engine.wal import TokenLog
+from polymath.engine.wal import TokenLog, step_of
 from polymath.run_dir import StageDir, append_line, keep_lines, read_lines, whole_folder
 from polymath.stage import RolloutConfig, StageJob, TrainingConfig
 from polymath.vocabulary import fit_fused_head, new_tokens
@@ -195,7 +195,7 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
 
 def steps_up_to(done: int) -> Callable[[str], bool]:
     """Whether a name in a log, `step/place...`, is of a step that is done."""
-    return lambda name: int(name.partition("/")[0]) <= done
+    return lambda name: step_of(name) <= done
 
 
 def _save(trainer: Trainer, target: Path) -> None:

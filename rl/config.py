@@ -37,8 +37,8 @@ class GrpoConfig(RolloutConfig):
         default=True, description="Weight the loss for what engine and learner disagree about."
     )
     vllm_importance_sampling_mode: Mode = "sequence_mask"
-    vllm_importance_sampling_clip_max: float | None = Field(default=3.0, gt=0)
-    vllm_importance_sampling_clip_min: float | None = Field(default=None, gt=0)
+    vllm_importance_sampling_clip_max: float | None = Field(default=3.0, ge=1, description="1 is no disagreement.")
+    vllm_importance_sampling_clip_min: float | None = Field(default=None, gt=0, le=1)
     max_refills: int = Field(
         default=1,
         ge=0,

@@ -17,12 +17,12 @@ from peft import PeftModel
 from pydantic import ValidationError
 from transformers import AutoConfig
 
+from polymath.engine.config import RANKS
 from polymath.engine.delivery import Adapter, adapter_of, weights_of
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
-from polymath.engine.readback import adapter_difference, rows_difference, weights_apart
+from polymath.engine.readback import adapter_difference, rows_difference, weights_equal
 
 KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
 # In this process, as the learner is; on a CPU with threads of its own choice, and room for short sequences
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -91,8 +91,11 @@ class ColocatedEngine:
     def difference(self, policy: Any) -> str:
         """See `Engine.difference`; vLLM's buffers are read back."""
         if not isinstance(policy, PeftModel):
-            apart = self._weights_apart(policy)
-            return next((name for name in apart if _layer_of(name) not in self._kept_otherwise), "")
+            equal = self._weights_equal(policy)
+            compared = [name for name in equal if _layer_of(name) not in self._kept_otherwise]
+            if not compared:
+                return "all of its weights, none of which could be compared"
+            return next((name for name in compared if not equal[name]), "")
         if self.adapter is None:
             return "the adapter, which is not asked for"
         adapter, manager = adapter_of(policy), self._runner.lora_manager._adapter_manager
@@ -106,11 +109,12 @@ class ColocatedEngine:
         vLLM orders the rows of some models' matrices in its own way; such layers are left out of what is compared.
         """
         if not isinstance(policy, PeftModel):
-            self._kept_otherwise = {_layer_of(name) for name in self._weights_apart(policy)}
+            equal = self._weights_equal(policy)
+            self._kept_otherwise = {_layer_of(name) for name, is_equal in equal.items() if not is_equal}
 
-    def _weights_apart(self, policy: Any) -> list[str]:
+    def _weights_equal(self, policy: Any) -> dict[str, bool]:
         head = {"lm_head.weight": policy.get_output_embeddings().weight}
-        return weights_apart(self._runner.model, head | dict(weights_of(policy)), self.version)
+        return weights_equal(self._runner.model, head | dict(weights_of(policy)), self.version)
 
     @property
     def _runner(self) -> Any:

@@ -6,6 +6,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from polymath.strict import StrictModel
 
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters: what vLLM reserves room for
+
 
 class EngineConfig(StrictModel):
     """Settings of a stage that samples."""
@@ -14,7 +16,9 @@ class EngineConfig(StrictModel):
     vllm_mode: Literal["colocate", "server"] = Field(
         default="colocate", description="vLLM in the learner's process and on its device, or a server of your own."
     )
-    vllm_server_base_url: str | None = Field(default=None, description="Of `vllm_mode: server`: http://host:port.")
+    vllm_server_base_url: str | None = Field(
+        default=None, pattern="^https?://", description="Of `vllm_mode: server`: http://host:port."
+    )
     vllm_gpu_memory_utilization: float = Field(default=0.3, gt=0, lt=1)
     vllm_max_model_length: PositiveInt | None = Field(
         default=None, description="Tokens of prompt and completion, the results of tools included."

@@ -70,7 +70,7 @@ def check_arrival(engine: Engine | LoggedEngine, policy: Any, when: str) -> None
     if what := engine.difference(policy):
         raise DeliveryError(
             f"the policy that was delivered {when} is not what the engine samples from; the first difference: {what}. "
-            "What it has sampled is not used; `polymath resume` goes on before it"
+            "Nothing was sampled from it; `polymath resume` goes on before it"
         )
 
 

@@ -38,7 +38,8 @@ def adapter_difference(manager: Any, version: int, adapter: Adapter) -> str:
                 held[name] = buffers[place][slot, 0, : own.shape[0], : own.shape[1]]
                 expected[name] = own.to(held[name]) if is_a else own.to(held[name]) * scaling
     if not held:
-        return ""
+        others = {part for part, _ in learner if part.rpartition(".")[2] not in ("embed_tokens", "lm_head")}
+        return f"{sorted(others)[0]}, like all of its layers, which nothing could be compared with" if others else ""
     differences = torch._foreach_sub([*held.values()], [*expected.values()])  # pyright: ignore[reportPrivateImportUsage]
     norms = torch._foreach_norm(differences, ord=torch.inf)  # pyright: ignore[reportPrivateImportUsage]
     largest = torch.stack(norms).tolist()
@@ -46,8 +47,8 @@ def adapter_difference(manager: Any, version: int, adapter: Adapter) -> str:
 
 
 @torch.no_grad()
-def weights_apart(model: Any, learner: Mapping[str, torch.Tensor], turn: int) -> list[str]:
-    """Those of vLLM's weights that are not as in `learner`, by their names in a checkpoint.
+def weights_equal(model: Any, learner: Mapping[str, torch.Tensor], turn: int) -> dict[str, bool]:
+    """Whether vLLM's weights are as in `learner`, of those that can be compared, by their names in a checkpoint.
 
     Matrices are fused there, and packed on a CPU: some of their columns are looked at, others at each `turn`, all of
     them in time. Everything else is compared in whole, but for the matrices of experts, which are not looked at.
@@ -57,17 +58,17 @@ def weights_apart(model: Any, learner: Mapping[str, torch.Tensor], turn: int) ->
         own = learner.get(path)
         if own is not None and held.shape[1:] == own.shape[1:] and len(held) >= len(own):  # a vocabulary is padded
             differs[path] = (held[: len(own)] != own.to(held)).any()
-    units: dict[int, torch.Tensor] = {}  # of each width of matrices
+    units: dict[tuple[int, torch.dtype], torch.Tensor] = {}  # of each width and type of matrices
     for path, layer, parts in _matrices(model, learner):
-        size = parts[0].shape[1]
-        if size not in units:
-            units[size] = _unit_vectors(size, turn, layer.weight)
-        held = _columns(layer, units[size])
-        expected = torch.cat([part.index_select(1, units[size].argmax(1)) for part in parts]).to(held)
+        kind = parts[0].shape[1], layer.weight.dtype
+        if kind not in units:
+            units[kind] = _unit_vectors(kind[0], turn, layer.weight)
+        held = _columns(layer, units[kind])
+        expected = torch.cat([part.index_select(1, units[kind].argmax(1)) for part in parts]).to(held)
         differ = ~((held[: len(expected)] - expected).abs() <= expected.abs() * _rounding(held)).all()
         differs[path] = differ | differs[path] if path in differs else differ  # a head has a packed copy besides
     every = torch.stack([*differs.values()]).tolist() if differs else []
-    return [path for path, own in zip(differs, every, strict=True) if own]
+    return {path: not own for path, own in zip(differs, every, strict=True)}
 
 
 def rows_difference(model: Any, adapter: Adapter) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from polymath.engine.colocated import RANKS
+from polymath.engine.config import RANKS
 
 CALL_SECONDS = 600.0  # for a delivery
 COMPLETIONS, LOAD, UNLOAD = "/v1/completions", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"

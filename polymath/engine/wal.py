@@ -10,15 +10,22 @@ not, so that lengths shrink with every crash; here every token that was drawn st
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, ValidationError, model_validator
 
 from polymath.engine.protocol import Engine, Request, Sample
 from polymath.run_dir import read_lines
+
+REMEDY = "delete the file, and what no checkpoint holds is sampled anew"
+
+
+def step_of(name: str) -> int:
+    """Of a name in a log, `step/place...`."""
+    return int(name.partition("/")[0])
 
 
 class TokenLog:
@@ -27,13 +34,14 @@ class TokenLog:
     `samples` and `complete` are what it held then; what is appended goes to the disk alone, for it may be large.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, vocabulary: int | None = None) -> None:
+        """ValueError where a line is none of a log's, or names a token that a `vocabulary` of this size has not."""
         self.path = path
         self.samples: dict[str, Sample] = {}
         self.complete: set[str] = set()
         self._file: TextIO | None = None
-        for number, line in enumerate(read_lines(path), 1):
-            key, new, done = _parsed(line, f"{path}:{number}")
+        for number, line in enumerate(_whole_lines(path), 1):
+            key, new, done = _parsed(line, f"{path}:{number}", vocabulary)
             self.samples.setdefault(key, Sample()).extend(new)
             if done:
                 self.complete.add(key)
@@ -72,7 +80,7 @@ class _Line(BaseModel, extra="forbid", strict=True):
 
     key: Annotated[str, Field(pattern=r"^\d+/")]
     ids: list[NonNegativeInt]
-    logprobs: list[float]
+    logprobs: list[FiniteFloat]
     kept: list[list[NonNegativeInt]] | None = None
     done: bool
 
@@ -83,13 +91,20 @@ class _Line(BaseModel, extra="forbid", strict=True):
         return self
 
 
-def _parsed(line: Any, place: str) -> tuple[str, Sample, bool]:
+def _whole_lines(path: Path) -> Iterator[Any]:
+    try:
+        yield from read_lines(path)
+    except ValueError as error:  # one line is not to be deleted: what follows would take the place of its tokens
+        raise ValueError(f"{str(error).partition('; ')[0]}; {REMEDY}") from error
+
+
+def _parsed(line: Any, place: str, vocabulary: int | None) -> tuple[str, Sample, bool]:
     try:
         own = _Line.model_validate(line)
     except ValidationError as error:
-        raise ValueError(
-            f"{place}: no line of a token log; delete the file, and what no checkpoint holds is sampled anew"
-        ) from error
+        raise ValueError(f"{place}: no line of a token log; {REMEDY}") from error
+    if vocabulary is not None and max(own.ids, default=0) >= vocabulary:
+        raise ValueError(f"{place}: token {max(own.ids)} of a vocabulary of {vocabulary}; {REMEDY}")
     return own.key, Sample(own.ids, own.logprobs, own.kept), own.done
 
 
@@ -107,7 +122,6 @@ class LoggedEngine:
         self.max_length, self.shares_weights = engine.max_length, engine.shares_weights
         self.deliver, self.difference = engine.deliver, engine.difference
         self.wake, self.sleep, self.close = engine.wake, engine.sleep, engine.close
-        self.drawn: list[tuple[Request, Sample]] = []  # by the last call, what the log had taken as prompt
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """See `Engine.generate`; what the log has is not sampled again, and what is sampled goes into the log."""
@@ -132,7 +146,6 @@ class LoggedEngine:
 
         drawn = self.engine.generate(rest, note) if rest else []
         note([(own, sample, True) for own, sample in enumerate(drawn)])
-        self.drawn = list(zip(rest, drawn, strict=True))
         for place, sample in zip(left, drawn, strict=True):
             samples[place].extend(sample)
         return samples

@@ -135,6 +135,11 @@ def test_a_failure_is_told_and_mended(polymath: Polymath, finished: Path, tmp_pa
     run = tmp_path / "failing"
     shutil.copytree(finished, run, symlinks=True)
     shutil.rmtree(run / "07-scores")
+    (run / "04-grpo-math/model").rename(tmp_path / "aside")
+    result = polymath("resume", str(run))
+    assert result.returncode == 1
+    assert "stage scores: the model of stage grpo-math is no longer at" in result.stderr, result.stderr
+    (tmp_path / "aside").rename(run / "04-grpo-math/model")
     weights = run / "04-grpo-math/model/model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(b"not weights")

@@ -28,6 +28,7 @@ from polymath.engine.delivery import Adapter
 from polymath.engine.opening import open_engine
 from polymath.engine.proof import Bound, DeliveryError, prove
 from polymath.engine.protocol import Request, Sampling
+from polymath.engine.readback import weights_equal
 from polymath.stage import RolloutConfig
 
 SETTINGS = ColocatedSettings(dtype="float32", max_num_seqs=32, seed=0)
@@ -135,6 +136,7 @@ def test_what_is_delivered_is_sampled(kind: str, tmp_path: Path) -> None:
         if kind == "lora":
             keeps_supports(engine, model)
             continues_and_tells(engine)
+            reads_back_layers_of_two_types(engine)
         is_proven_before_it_is_evaluated(engine, model)
     finally:
         engine.close()
@@ -237,6 +239,25 @@ def is_proven_before_it_is_evaluated(engine: ColocatedEngine, model: Any) -> Non
     move(model)
     with pytest.raises(DeliveryError, match="for an evaluation .* the first difference: "):
         prove(engine, model, PROMPTS, bf16=False)
+
+
+def reads_back_layers_of_two_types(engine: ColocatedEngine) -> None:
+    """As of models with gates of their own type; not packed, as they are on a GPU."""
+    from vllm.config import set_current_vllm_config
+    from vllm.model_executor.layers.linear import ReplicatedLinear
+
+    with set_current_vllm_config(engine.llm.llm_engine.vllm_config):
+        model: Any = torch.nn.ModuleDict({
+            "proj": ReplicatedLinear(64, 32, bias=False, params_dtype=torch.bfloat16),
+            "gate": ReplicatedLinear(64, 8, bias=False, params_dtype=torch.float32),
+        })  # fmt: skip
+    for layer in model.values():
+        torch.nn.init.normal_(layer.weight)
+        layer.cpu_linear = torch.nn.functional.linear
+    learner = {name: parameter.detach().float().clone() for name, parameter in model.named_parameters()}
+    assert weights_equal(model, learner, 1) == {"proj.weight": True, "gate.weight": True}
+    learner["gate.weight"][:, 1] += 1
+    assert weights_equal(model, learner, 1) == {"proj.weight": True, "gate.weight": False}
 
 
 def keeps_supports(engine: ColocatedEngine, model: Any) -> None:

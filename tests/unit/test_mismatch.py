@@ -300,6 +300,15 @@ def test_a_cut_that_training_cannot_know_is_refused() -> None:
         GrpoConfig.model_validate(stage | {"num_rows": 3})
     with pytest.raises(ValidationError, match="vllm_mode: server goes with use_vllm: true"):
         GrpoConfig.model_validate(stage | {"vllm_mode": "server", "vllm_server_base_url": "http://localhost:8000"})
+    server = {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": "localhost:8000"}
+    for field, settings in {
+        "lora.r is 513, and vLLM takes at most 512": {"use_vllm": True, "lora": {"r": 513}},
+        "vllm_server_base_url": server,
+        "vllm_importance_sampling_clip_min": {"vllm_importance_sampling_clip_min": 1.5},
+        "vllm_importance_sampling_clip_max": {"vllm_importance_sampling_clip_max": 0.9},
+    }.items():
+        with pytest.raises(ValidationError, match=field):
+            GrpoConfig.model_validate(stage | settings)
 
 
 def test_a_support_knows_nothing_of_scaled_logits(words: Any, trainer_for: Any) -> None:

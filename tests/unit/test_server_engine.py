@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from pydantic import ValidationError
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from polymath.engine.config import EngineConfig
@@ -263,8 +264,8 @@ def test_an_address_that_is_none_of_a_server_is_said(served: Served) -> None:
         ServerEngine(config_of(url), RANK, wait_seconds=0)
     with pytest.raises(RuntimeError, match=r"/v1/health: Not Found; .*without /v1"):
         ServerEngine(config_of(f"{served.url}/v1/"), RANK)
-    with pytest.raises(RuntimeError, match=r"UnsupportedProtocol.*http://host:port"):
-        ServerEngine(config_of("localhost"), RANK)
+    with pytest.raises(ValidationError, match="vllm_server_base_url"):
+        config_of("localhost:8000")
     without_the_routes = Server(f"{served.url}/none", 20)
     for route, remedy in ((LOAD, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"), (RELOAD, "VLLM_SERVER_DEV_MODE=1")):
         with pytest.raises(RuntimeError, match=f"Not Found; .*{remedy}"):
