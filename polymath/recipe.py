@@ -126,7 +126,7 @@ def _parse_override(override: str, source: Source) -> tuple[Location, str]:
         return ("stages", head, *rest), value
     if head in {*Recipe.model_fields, "defaults"}:
         return (head, *rest), value
-    raise RecipeError([f"--set {override}: no stage {head!r}{nearest(head, [*stages, *Recipe.model_fields])}"])
+    raise RecipeError([f"--set {override}: no stage or field {head!r}{nearest(head, [*stages, *Recipe.model_fields])}"])
 
 
 def _check_defaults(defaults: Any) -> list[Problem]:

@@ -35,6 +35,8 @@ class EngineConfig(StrictModel):
             raise ValueError("vllm_mode: server goes with vllm_server_base_url, and colocate without")
         if self.vllm_server_base_url is not None and not self.use_vllm:
             raise ValueError("vllm_server_base_url goes with use_vllm: true; without it nothing samples with vLLM")
+        if self.vllm_enable_sleep_mode and not self.use_vllm:
+            raise ValueError("vllm_enable_sleep_mode goes with use_vllm: true; without it there is no vLLM to sleep")
         if self.vllm_enable_sleep_mode and self.vllm_mode == "server":
             raise ValueError("vllm_enable_sleep_mode is for vLLM in the learner's process: a server has its own memory")
         return self

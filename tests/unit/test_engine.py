@@ -109,6 +109,8 @@ def test_settings_that_nothing_could_act_on_are_refused(model: Any, tmp_path: Pa
         EngineConfig.model_validate(address)
     with pytest.raises(ValueError, match="vllm_enable_sleep_mode is for vLLM in the learner's process"):
         EngineConfig.model_validate(address | {"use_vllm": True, "vllm_mode": "server", "vllm_enable_sleep_mode": True})
+    with pytest.raises(ValueError, match="vllm_enable_sleep_mode goes with use_vllm: true"):
+        EngineConfig(vllm_enable_sleep_mode=True)
 
 
 def test_a_prompt_is_read_once_for_all_its_completions() -> None:

@@ -111,7 +111,7 @@ def test_a_fault_names_line_field_found_and_meant(tmp_path: Path, old: str, new:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("sft-mth.max_steps=3", "no stage 'sft-mth'; did you mean 'sft-math'?"),
+        ("sft-mth.max_steps=3", "no stage or field 'sft-mth'; did you mean 'sft-math'?"),
         ("sft-math.max_step=3", "--set stages.sft-math.max_step=3: stages.sft-math.max_step: unknown field"),
         ("sft-math.max_steps=x", "found 'x'"),
         ("sft-math", "an override reads stage.field=value"),
