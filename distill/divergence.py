@@ -159,14 +159,14 @@ def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
     """Tokens whose logits, of both models, take the room that is given to them, or a quarter of what is free."""
     device, size = hidden_NH.device, product_type(hidden_NH).itemsize
     room = ROOM.get(device.type, ROOM["cpu"])
-    if device.type == "cuda":
-        room = min(room, torch.cuda.mem_get_info(device)[0] // 4 + _unused(device) // 4)
+    if device.type == "cuda" and (free := torch.cuda.mem_get_info(device)[0]) < 4 * room:
+        room = min(room, (free + _unused(device)) // 4)
     rows = int(room / (2 * size * vocabulary))
     return max(LEAST_ROWS, rows // ALIGNED * ALIGNED or rows)
 
 
 def _unused(device: torch.device) -> int:
-    """Bytes that torch holds and nobody uses."""
+    """Bytes that torch holds and nobody uses; to say so, torch goes through all that it counts."""
     return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
