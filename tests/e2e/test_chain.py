@@ -119,8 +119,11 @@ def test_killed_runs_end_like_the_uninterrupted_one(
 def test_adapters_share_one_base(polymath: Polymath, tmp_path: Path) -> None:
     run, adapter = tmp_path / "lora", "{r: 4, lora_alpha: 8}"
     names = ("sft-math", "sft-agent", "grpo-math", "grpo-agent", "merged")
+    settings: dict[str, object] = {f"{name}.lora": adapter for name in names} | {
+        f"{name}.max_steps": 2 for name in names
+    }
     result = polymath(
-        "run", "recipes/miniature.yaml", "--run-dir", str(run), **{f"{name}.lora": adapter for name in names}
+        "run", "recipes/miniature.yaml", "--run-dir", str(run), **settings, **{"scores.models": "[merged]"}
     )
     assert result.returncode == 0, result.stderr
     for index, name in ((2, "sft-math"), (5, "grpo-agent"), (6, "merged")):
@@ -135,12 +138,12 @@ def test_a_failure_is_told_and_mended(polymath: Polymath, finished: Path, tmp_pa
     run = tmp_path / "failing"
     shutil.copytree(finished, run, symlinks=True)
     shutil.rmtree(run / "07-scores")
-    (run / "04-grpo-math/model").rename(tmp_path / "aside")
+    (run / "01-format/model").rename(tmp_path / "aside")
     result = polymath("resume", str(run))
     assert result.returncode == 1
-    assert "stage scores: the model of stage grpo-math is no longer at" in result.stderr, result.stderr
-    (tmp_path / "aside").rename(run / "04-grpo-math/model")
-    weights = run / "04-grpo-math/model/model.safetensors"
+    assert "stage scores: the model of stage format is no longer at" in result.stderr, result.stderr
+    (tmp_path / "aside").rename(run / "01-format/model")
+    weights = run / "01-format/model/model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(b"not weights")
     result = polymath("resume", str(run))
