@@ -51,7 +51,7 @@ def append_line(path: Path, data: dict[str, Any]) -> None:
         file.write(line.encode(errors="backslashreplace"))  # a lone surrogate, as JSON writes it
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path, remedy: str = "mend that line, or delete it") -> Iterator[dict[str, Any]]:
     """The lines of a JSONL file; a last line that a crash cut short is left out, another that is no JSON refused."""
     if not path.exists():
         return
@@ -62,7 +62,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             if number == len(lines):
                 return
-            raise ValueError(f"{path}:{number}: no JSON ({error}); mend that line, or delete it") from error
+            raise ValueError(f"{path}:{number}: no JSON ({error}); {remedy}") from error
 
 
 def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:

@@ -156,7 +156,7 @@ class RolloutConfig(TrainingConfig, EngineConfig):
 
     torch_compile: bool = Field(
         default=False,
-        description="Compile the layers of the learner: up to a minute at the start for shorter steps; with use_vllm.",
+        description="Compile the layers of the learner: up to 90 s at the start for shorter steps; with use_vllm.",
     )
 
     @model_validator(mode="after")

@@ -6,10 +6,8 @@ All weights, no adapter, after four rounds to warm up; the first line is their s
 """
 
 import sys
-import time
 
-import torch
-from grpo_step import model_folder, share_of_memory
+from grpo_step import ON_GPU, model_folder, now, share_of_memory
 from torch.profiler import ProfilerActivity, profile
 
 from polymath.engine.colocated import ColocatedEngine, ColocatedSettings
@@ -25,11 +23,9 @@ def seconds_of(engine: ColocatedEngine, number: int) -> float:
         Request(f"{number}/{place}", list(range(first + place // 8, first + place // 8 + PROMPT)), Sampling(TOKENS, ()))
         for place in range(COMPLETIONS)
     ]
-    torch.cuda.synchronize()
-    started = time.perf_counter()
+    started = now()
     engine.generate(requests)
-    torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return now() - started
 
 
 def main() -> None:
@@ -37,7 +33,7 @@ def main() -> None:
     folder = model_folder(sys.argv[1])
     engine = ColocatedEngine(folder, ColocatedSettings("bfloat16", COMPLETIONS, 0, share_of_memory(), 1024))
     print(*(f"{seconds_of(engine, number):.3f} s" for number in range(4)))
-    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+    with profile(activities=[ProfilerActivity.CUDA if ON_GPU else ProfilerActivity.CPU]) as profiled:
         took = seconds_of(engine, 4)
     kernels = sorted(profiled.key_averages(), key=lambda kernel: -kernel.self_device_time_total)
     busy = sum(kernel.self_device_time_total for kernel in kernels) / 1e6

@@ -10,7 +10,7 @@ not, so that lengths shrink with every crash; here every token that was drawn st
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, ValidationEr
 from polymath.engine.protocol import Engine, Request, Sample
 from polymath.run_dir import read_lines
 
+# Of a damaged line: to delete it alone would put what follows in the place of its tokens
 REMEDY = "delete the file, and what no checkpoint holds is sampled anew"
 
 
@@ -40,7 +41,7 @@ class TokenLog:
         self.samples: dict[str, Sample] = {}
         self.complete: set[str] = set()
         self._file: TextIO | None = None
-        for number, line in enumerate(_whole_lines(path), 1):
+        for number, line in enumerate(read_lines(path, REMEDY), 1):
             key, new, done = _parsed(line, f"{path}:{number}", vocabulary)
             self.samples.setdefault(key, Sample()).extend(new)
             if done:
@@ -89,13 +90,6 @@ class _Line(BaseModel, extra="forbid", strict=True):
         if not len(self.ids) == len(self.logprobs) == len(self.ids if self.kept is None else self.kept):
             raise ValueError("lists of different lengths")
         return self
-
-
-def _whole_lines(path: Path) -> Iterator[Any]:
-    try:
-        yield from read_lines(path)
-    except ValueError as error:  # one line is not to be deleted: what follows would take the place of its tokens
-        raise ValueError(f"{str(error).partition('; ')[0]}; {REMEDY}") from error
 
 
 def _parsed(line: Any, place: str, vocabulary: int | None) -> tuple[str, Sample, bool]:
