@@ -198,7 +198,8 @@ def ours(
         reserve=Reserve((), 0, 0), model=model, args=GRPOConfig(**args), processing_class=tokenizer, peft_config=lora,
         train_dataset=rows(folder, completions // 8 * STEPS, tokens), callbacks=[clock], **extra,
     )  # fmt: skip
-    trainer._deliver = clock.timed("sync", trainer._deliver)
+    trainer.engine.deliver = clock.timed("sync", trainer.engine.deliver)
+    trainer._deliver = clock.timed("sync and check", trainer._deliver)
     trainer.engine.engine.generate = clock.timed("generate", trainer.engine.engine.generate)
     trainer._roll_out = clock.timed("roll_out", trainer._roll_out)
     trainer._prove = clock.timed("proof", trainer._prove)

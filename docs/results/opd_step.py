@@ -104,7 +104,8 @@ def ours(
     trainer.teachers = load_teachers(
         trainer.model, folder.resolve(), folders, "bfloat16", trainer.accelerator.device, torch.bfloat16
     )
-    trainer._deliver = clock.timed("sync", trainer._deliver)
+    trainer.engine.deliver = clock.timed("sync", trainer.engine.deliver)
+    trainer._deliver = clock.timed("sync and check", trainer._deliver)
     trainer.engine.engine.generate = clock.timed("generate", trainer.engine.engine.generate)
     trainer._prove = clock.timed("proof", trainer._prove)
     trainer._scored = clock.timed("teachers", trainer._scored)
