@@ -3,7 +3,7 @@
 Likelihoods tell an adapter of long ago from the present one; after a small step they differ by less than rounding does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,6 +11,9 @@ import torch
 from polymath.engine.delivery import Adapter
 
 PROBED = 8  # columns of each matrix that are looked at after a delivery
+Pair = tuple[
+    str, torch.Tensor, torch.Tensor, float
+]  # a name, what is held, what should be, and what that is rounded by
 
 
 @torch.no_grad()
@@ -53,22 +56,39 @@ def weights_equal(model: Any, learner: Mapping[str, torch.Tensor], turn: int) ->
     Matrices are fused there, and packed on a CPU: some of their columns are looked at, others at each `turn`, all of
     them in time. Everything else is compared in whole, but for the matrices of experts, which are not looked at.
     """
-    differs = {}
+    whole = [*_alike(model, learner)]
+    pairs = [(path, held, own, 0.0) for path, held, own in whole if held.ndim == 1]
+    pairs += _columns_of_matrices(model, learner, turn)
+    tables = [
+        (path, (held != own).any().float()) for path, held, own in whole if held.ndim > 1
+    ]  # too large to subtract
+    apart = [*zip((path for path, *_ in pairs), _excess(pairs), strict=True), *tables]
+    values = torch.stack([value for _, value in apart]).tolist() if apart else []
+    equal: dict[str, bool] = {}
+    for (path, _), value in zip(apart, values, strict=True):
+        equal[path] = equal.get(path, True) and value <= 0  # which NaN is not
+    return equal
+
+
+def _alike(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Weights that vLLM has under the learner's name and in its shape, and the learner's."""
     for path, held in model.named_parameters():
         own = learner.get(path)
         if own is not None and held.shape[1:] == own.shape[1:] and len(held) >= len(own):  # a vocabulary is padded
-            differs[path] = (held[: len(own)] != own.to(held)).any()
-    units: dict[tuple[int, torch.dtype], torch.Tensor] = {}  # of each width and type of matrices
-    for path, layer, parts in _matrices(model, learner):
-        kind = parts[0].shape[1], layer.weight.dtype
-        if kind not in units:
-            units[kind] = _unit_vectors(kind[0], turn, layer.weight)
-        held = _columns(layer, units[kind])
-        expected = torch.cat([part.index_select(1, units[kind].argmax(1)) for part in parts]).to(held)
-        differ = ~((held[: len(expected)] - expected).abs() <= expected.abs() * _rounding(held)).all()
-        differs[path] = differ | differs[path] if path in differs else differ  # a head has a packed copy besides
-    every = torch.stack([*differs.values()]).tolist() if differs else []
-    return {path: not own for path, own in zip(differs, every, strict=True)}
+            yield path, held[: len(own)], own.to(held)
+
+
+def _excess(pairs: list[Pair]) -> Sequence[torch.Tensor]:
+    """How far the farthest number of each pair lies outside of what is allowed; a few launches for all of them."""
+    if not pairs:
+        return []
+    _, held, expected, rounding = zip(*pairs, strict=True)
+    apart: Any = torch._foreach_sub(held, expected)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_abs_(apart)  # pyright: ignore[reportPrivateImportUsage]
+    allowed = torch._foreach_abs(expected)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_mul_(allowed, rounding)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_sub_(apart, allowed)  # pyright: ignore[reportPrivateImportUsage]
+    return torch._foreach_max(apart)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def rows_difference(model: Any, adapter: Adapter) -> str:
@@ -79,6 +99,20 @@ def rows_difference(model: Any, adapter: Adapter) -> str:
             if path.endswith(f"{table}.weight") and not torch.equal(held[adapter.token_ids], rows.to(held)):
                 return path
     return ""
+
+
+def _columns_of_matrices(model: Any, learner: Mapping[str, torch.Tensor], turn: int) -> Iterator[Pair]:
+    """Columns `[out, PROBED]` of all matrices, by the name of the first that a layer is made of."""
+    probes: dict[tuple[int, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}  # of each width and type of matrices
+    for path, layer, parts in _matrices(model, learner):
+        kind = parts[0].shape[1], layer.weight.dtype
+        if kind not in probes:
+            probes[kind] = _unit_vectors(kind[0], turn, layer.weight)
+        places, units = probes[kind]
+        held = _columns(layer, units)
+        own_rows = held[: sum(map(len, parts))].split([*map(len, parts)])  # a vocabulary is padded
+        for rows, part in zip(own_rows, parts, strict=True):
+            yield path, rows, part.index_select(1, places).to(rows), _rounding(rows)
 
 
 def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Any, list[torch.Tensor]]]:
@@ -95,12 +129,10 @@ def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple
                 yield names[0], layer, [learner[part] for part in names]
 
 
-def _unit_vectors(size: int, turn: int, like: torch.Tensor) -> torch.Tensor:
-    """`[PROBED, size]`: of places from all over a row, others at each `turn`."""
-    places = [(turn + place * size // PROBED) % size for place in range(PROBED)]
-    units = torch.zeros(PROBED, size)
-    units[range(PROBED), places] = 1.0
-    return units.to(like.device, like.dtype)
+def _unit_vectors(size: int, turn: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`[PROBED]` places from all over a row, others at each `turn`, and their unit vectors `[PROBED, size]`."""
+    places = torch.tensor([(turn + place * size // PROBED) % size for place in range(PROBED)], device=like.device)
+    return places, torch.nn.functional.one_hot(places, size).to(like.dtype)
 
 
 def _columns(layer: Any, units: torch.Tensor) -> torch.Tensor:
