@@ -1,7 +1,10 @@
 """`rows_in_torch` as one Triton kernel: a program a token, which reads its two rows of logits two or three times.
 
 The first time gives both normalizers and what sums need none of them, the second one the JSD's sums, and the last one
-writes the gradient in place. What is the same for all tokens is compiled in.
+writes the gradient in place. Each lane keeps sums of its own, over a few neighbouring entries of every block, and they
+meet once at a row's end: to have all threads agree on a maximum after each block would cost as much as to read it. The
+last reading goes backwards, and begins with what the one before left in the cache. What is the same for all tokens is
+compiled in.
 """
 
 # pyright: reportMissingImports=false, reportIndexIssue=false, reportAttributeAccessIssue=false
@@ -13,7 +16,8 @@ import triton.language as tl
 
 from distill.divergence import Rows, Terms
 
-BLOCK, WARPS = 4096, 8
+WARPS, PER_LANE = 32, 8
+LOWEST = tl.constexpr(-1e30)  # of no logit; finite, so that a lane without any entry has no NaN
 
 
 def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> Rows:
@@ -35,7 +39,8 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
         OUR_CAP=float(terms.student.softcap or 0.0),
         THEIR_SCALE=float(terms.teacher.scale),
         THEIR_CAP=float(terms.teacher.softcap or 0.0),
-        BLOCK=BLOCK,
+        LANES=32 * WARPS,
+        PER_LANE=PER_LANE,
         num_warps=WARPS,
     )
     return Rows(told[0], told[1], told[2] > 0)
@@ -43,18 +48,24 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
 
 @triton.jit
 def _finished(row, at, vocabulary, SCALE: tl.constexpr, CAP: tl.constexpr, TEMPERATURE: tl.constexpr):
-    """Logits, scaled, capped and divided by the temperature; -inf behind the last one."""
+    """Logits, scaled, capped and divided by the temperature; the lowest behind the last one."""
     logits = tl.load(row + at, mask=at < vocabulary, other=0.0).to(tl.float32) * SCALE
     if CAP > 0:
         logits = CAP * (2 * tl.sigmoid(2 * logits / CAP) - 1)
-    return tl.where(at < vocabulary, logits / TEMPERATURE, -float("inf"))
+    return tl.where(at < vocabulary, logits / TEMPERATURE, LOWEST)
+
+
+@triton.jit
+def _entries(LANES: tl.constexpr, PER_LANE: tl.constexpr):
+    """Places of a block's entries; neighbours belong to one lane, which reads them at once."""
+    return tl.arange(0, LANES)[:, None] * PER_LANE + tl.arange(0, PER_LANE)[None, :]
 
 
 @triton.jit
 def _higher(most, z):
-    """The most so far, what sums up to here shrink by, and `exp(z - most)`."""
-    higher = tl.maximum(most, tl.max(z, axis=0))
-    return higher, tl.exp(most - higher), tl.exp(z - higher)
+    """Each lane's most so far, what its sums up to here shrink by, and `exp(z - most)`."""
+    higher = tl.maximum(most, tl.max(z, axis=1))
+    return higher, tl.exp(most - higher), tl.exp(z - higher[:, None])
 
 
 @triton.jit
@@ -81,18 +92,18 @@ def _gradient(log_ps, log_pt, of_student, BETA: tl.constexpr, OURS: tl.constexpr
 def _sums_to_mixture(
     ours, theirs, norm, their_norm, vocabulary, OURS_IN_MIXTURE: tl.constexpr,
     THEIRS_IN_MIXTURE: tl.constexpr, TEMPERATURE: tl.constexpr, OUR_SCALE: tl.constexpr, OUR_CAP: tl.constexpr,
-    THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr, BLOCK: tl.constexpr,
+    THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr, LANES: tl.constexpr, PER_LANE: tl.constexpr,
 ):  # fmt: skip
     """KL(student || m) and KL(teacher || m)."""
-    of_student, of_teacher = 0.0, 0.0
-    for start in range(0, vocabulary, BLOCK):
-        at = start + tl.arange(0, BLOCK)
+    of_student, of_teacher = tl.zeros([LANES], tl.float32), tl.zeros([LANES], tl.float32)
+    for start in range(0, vocabulary, LANES * PER_LANE):
+        at = start + _entries(LANES, PER_LANE)
         log_ps = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE) - norm
         log_pt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE) - their_norm
         log_m = _mixture(log_ps, log_pt, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
-        of_student += tl.sum(tl.where(at < vocabulary, tl.exp(log_ps) * (log_ps - log_m), 0.0), axis=0)
-        of_teacher += tl.sum(tl.where(at < vocabulary, tl.exp(log_pt) * (log_pt - log_m), 0.0), axis=0)
-    return of_student, of_teacher
+        of_student += tl.sum(tl.where(at < vocabulary, tl.exp(log_ps) * (log_ps - log_m), 0.0), axis=1)
+        of_teacher += tl.sum(tl.where(at < vocabulary, tl.exp(log_pt) * (log_pt - log_m), 0.0), axis=1)
+    return tl.sum(of_student, axis=0), tl.sum(of_teacher, axis=0)
 
 
 @triton.jit
@@ -110,48 +121,53 @@ def _rows(
     OUR_CAP: tl.constexpr,
     THEIR_SCALE: tl.constexpr,
     THEIR_CAP: tl.constexpr,
-    BLOCK: tl.constexpr,
+    LANES: tl.constexpr,
+    PER_LANE: tl.constexpr,
 ):
     token = tl.program_id(0).to(tl.int64)
     ours, theirs = student_ptr + token * vocabulary, teacher_ptr + token * vocabulary
-    most, their_most, total, their_total, mean, gap, their_gap = -float("inf"), -float("inf"), 0.0, 0.0, 0.0, 0.0, 0.0
-    for start in range(0, vocabulary, BLOCK):
-        at = start + tl.arange(0, BLOCK)
+    most, their_most = tl.full([LANES], LOWEST, tl.float32), tl.full([LANES], LOWEST, tl.float32)
+    total, their_total = tl.zeros([LANES], tl.float32), tl.zeros([LANES], tl.float32)
+    mean, gap, their_gap = total, total, total
+    for start in range(0, vocabulary, LANES * PER_LANE):
+        at = start + _entries(LANES, PER_LANE)
         zs = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE)
         zt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE)
-        apart = tl.where(at < vocabulary, zs - zt, 0.0)
         most, shrink, part = _higher(most, zs)
-        total = total * shrink + tl.sum(part, axis=0)
-        mean = mean * shrink + tl.sum(part * tl.where(at < vocabulary, zs, 0.0), axis=0)
-        gap = gap * shrink + tl.sum(part * apart, axis=0)
+        total = total * shrink + tl.sum(part, axis=1)
+        mean = mean * shrink + tl.sum(part * zs, axis=1)
+        gap = gap * shrink + tl.sum(part * (zs - zt), axis=1)
         their_most, shrink, part = _higher(their_most, zt)
-        their_total = their_total * shrink + tl.sum(part, axis=0)
-        their_gap = their_gap * shrink - tl.sum(part * apart, axis=0)
-    norm, their_norm = most + tl.log(total), their_most + tl.log(their_total)
-    of_student = gap / total - norm + their_norm
+        their_total = their_total * shrink + tl.sum(part, axis=1)
+        if BETA == 0:
+            their_gap = their_gap * shrink + tl.sum(part * (zt - zs), axis=1)
+    top, their_top = tl.max(most, axis=0), tl.max(their_most, axis=0)
+    share, their_share = tl.exp(most - top), tl.exp(their_most - their_top)
+    whole, their_whole = tl.sum(total * share, axis=0), tl.sum(their_total * their_share, axis=0)
+    norm, their_norm = top + tl.log(whole), their_top + tl.log(their_whole)
+    of_student = tl.sum(gap * share, axis=0) / whole - norm + their_norm
     value = of_student
     if BETA == 0:
-        value = their_gap / their_total - their_norm + norm
+        value = tl.sum(their_gap * their_share, axis=0) / their_whole - their_norm + norm
     elif BETA < 1:
         of_student, of_teacher = _sums_to_mixture(
             ours, theirs, norm, their_norm, vocabulary, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE, TEMPERATURE,
-            OUR_SCALE, OUR_CAP, THEIR_SCALE, THEIR_CAP, BLOCK,
+            OUR_SCALE, OUR_CAP, THEIR_SCALE, THEIR_CAP, LANES, PER_LANE,
         )  # fmt: skip
         value = BETA * of_teacher + (1 - BETA) * of_student
 
-    agree = 0
-    for start in range(0, vocabulary, BLOCK):
-        at = start + tl.arange(0, BLOCK)
+    agree = tl.zeros([LANES], tl.int32)
+    for block in range(tl.cdiv(vocabulary, LANES * PER_LANE) - 1, -1, -1):
+        at = block * (LANES * PER_LANE) + _entries(LANES, PER_LANE)
         zs = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE)
         zt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE)
-        agree = tl.maximum(agree, tl.max(((zs == most) & (zt == their_most)).to(tl.int32), axis=0))
-        log_ps, log_pt = zs - norm, zt - their_norm
-        gradient = _gradient(log_ps, log_pt, of_student, BETA, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
+        agree = tl.maximum(agree, tl.max(((zs == top) & (zt == their_top)).to(tl.int32), axis=1))
+        gradient = _gradient(zs - norm, zt - their_norm, of_student, BETA, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
         gradient = gradient * (OUR_SCALE / TEMPERATURE)
         if OUR_CAP > 0:
             slope = zs * (TEMPERATURE / OUR_CAP)
             gradient = gradient * (1 - slope * slope)
         tl.store(ours + at, gradient.to(student_ptr.dtype.element_ty), mask=at < vocabulary)
     tl.store(told_ptr + token, value)
-    tl.store(told_ptr + count + token, norm - mean / total)
-    tl.store(told_ptr + 2 * count + token, agree.to(tl.float32))
+    tl.store(told_ptr + count + token, norm - tl.sum(mean * share, axis=0) / whole)
+    tl.store(told_ptr + 2 * count + token, tl.max(agree, axis=0).to(tl.float32))
