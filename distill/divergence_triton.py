@@ -2,9 +2,8 @@
 
 The first time gives both normalizers and what sums need none of them, the second one the JSD's sums, and the last one
 writes the gradient in place. Each lane keeps sums of its own, over a few neighbouring entries of every block, and they
-meet once at a row's end: to have all threads agree on a maximum after each block would cost as much as to read it. The
-last reading goes backwards, and begins with what the one before left in the cache. What is the same for all tokens is
-compiled in.
+meet once at a row's end, so that no thread waits for another within it. The last reading goes backwards: the row's end
+was read last, and is where a cache may still have it. What is the same for all tokens is compiled in.
 """
 
 # pyright: reportMissingImports=false, reportIndexIssue=false, reportAttributeAccessIssue=false
@@ -69,6 +68,14 @@ def _higher(most, z):
 
 
 @triton.jit
+def _together(most, total):
+    """The most of all lanes, what each lane's sums shrink by to meet there, and the sum of their totals."""
+    top = tl.max(most, axis=0)
+    share = tl.exp(most - top)
+    return top, share, tl.sum(total * share, axis=0)
+
+
+@triton.jit
 def _mixture(log_ps, log_pt, OURS: tl.constexpr, THEIRS: tl.constexpr):
     """`log(exp(OURS) * ps + exp(THEIRS) * pt)`."""
     ours, theirs = log_ps + OURS, log_pt + THEIRS
@@ -108,22 +115,11 @@ def _sums_to_mixture(
 
 @triton.jit
 def _rows(
-    student_ptr,
-    teacher_ptr,
-    told_ptr,
-    count,
-    vocabulary,
-    BETA: tl.constexpr,
-    OURS_IN_MIXTURE: tl.constexpr,
-    THEIRS_IN_MIXTURE: tl.constexpr,
-    TEMPERATURE: tl.constexpr,
-    OUR_SCALE: tl.constexpr,
-    OUR_CAP: tl.constexpr,
-    THEIR_SCALE: tl.constexpr,
-    THEIR_CAP: tl.constexpr,
-    LANES: tl.constexpr,
-    PER_LANE: tl.constexpr,
-):
+    student_ptr, teacher_ptr, told_ptr, count, vocabulary, BETA: tl.constexpr, OURS_IN_MIXTURE: tl.constexpr,
+    THEIRS_IN_MIXTURE: tl.constexpr, TEMPERATURE: tl.constexpr, OUR_SCALE: tl.constexpr, OUR_CAP: tl.constexpr,
+    THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr, LANES: tl.constexpr, PER_LANE: tl.constexpr,
+):  # fmt: skip
+    """Value, entropy and agreement of one token into `told_ptr`, its gradient over the student's logits."""
     token = tl.program_id(0).to(tl.int64)
     ours, theirs = student_ptr + token * vocabulary, teacher_ptr + token * vocabulary
     most, their_most = tl.full([LANES], LOWEST, tl.float32), tl.full([LANES], LOWEST, tl.float32)
@@ -141,9 +137,8 @@ def _rows(
         their_total = their_total * shrink + tl.sum(part, axis=1)
         if BETA == 0:
             their_gap = their_gap * shrink + tl.sum(part * (zt - zs), axis=1)
-    top, their_top = tl.max(most, axis=0), tl.max(their_most, axis=0)
-    share, their_share = tl.exp(most - top), tl.exp(their_most - their_top)
-    whole, their_whole = tl.sum(total * share, axis=0), tl.sum(their_total * their_share, axis=0)
+    top, share, whole = _together(most, total)
+    their_top, their_share, their_whole = _together(their_most, their_total)
     norm, their_norm = top + tl.log(whole), their_top + tl.log(their_whole)
     of_student = tl.sum(gap * share, axis=0) / whole - norm + their_norm
     value = of_student
