@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from polymath.engine.config import EngineConfig
+from polymath.hardware import multiplies_in_bfloat16
 from polymath.stage import StageConfig
 
 
@@ -17,7 +18,10 @@ class EvalConfig(StageConfig, EngineConfig):
     num_prompts: PositiveInt = Field(default=256, description="Held-out tasks for each domain and mode.")
     batch_size: PositiveInt = 512
     temperature: float = Field(default=1.0, ge=0, le=2, description="0 is greedy; the family samples at 1.")
-    bf16: bool = True
+    bf16: bool = Field(
+        default_factory=multiplies_in_bfloat16,
+        description="bfloat16 products. By default where the machine has it.",
+    )
     seed: int | None = Field(default=None, description="The recipe's seed where not given.")
 
     def parents(self) -> tuple[str, ...]:

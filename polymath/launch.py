@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
+from polymath.hardware import count_gpus
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 
@@ -40,14 +40,6 @@ class StageProcess:
     process: BaseProcess
     connection: Connection
     slot: int
-
-
-def count_gpus() -> int:
-    """GPUs that stages may use; asks the system, for torch is not imported here."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
 
 
 def start(job: StageJob, runner: str, slot: int, preload: Iterable[str]) -> StageProcess:

@@ -18,6 +18,7 @@ from typing import Any
 from polymath import launch
 from polymath.domains import Domain
 from polymath.domains.python import find_module
+from polymath.hardware import count_gpus
 from polymath.launch import StageProcess
 from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
@@ -198,7 +199,7 @@ class Pipeline:
         self.run_dir, self.display = run, display
         self.sandbox, self.seed = recipe.sandbox, recipe.seed
         self.plans = {plan.job.name: plan for plan in plan(recipe, run)}
-        self.slots = list(range(launch.count_gpus() or os.cpu_count() or 1))
+        self.slots = list(range(count_gpus() or os.cpu_count() or 1))
         self.running: dict[str, StageProcess] = {}
         self.done: set[str] = set()
         self.errors: dict[str, str] = {}

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 from polymath.chat import MODES, FormatKind, Mode
 from polymath.domains import Domain
 from polymath.engine.config import RANKS, EngineConfig
+from polymath.hardware import multiplies_in_bfloat16
 from polymath.models import Dtype
 from polymath.strict import StrictModel
 
@@ -124,7 +125,10 @@ class TrainingConfig(StageConfig):
     weight_decay: float = Field(default=0.0, ge=0)
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    bf16: bool = Field(default=True, description="bfloat16 autocast; weights and optimizer stay float32.")
+    bf16: bool = Field(
+        default_factory=multiplies_in_bfloat16,
+        description="bfloat16 autocast; weights and optimizer stay float32. By default where the machine has it.",
+    )
     gradient_checkpointing: bool = False
     dtype: Dtype = Field(default="float32", description="Type of the weights while training; autocast is `bf16`.")
     save_steps: PositiveInt = Field(default=50, description="Steps from one checkpoint to the next.")

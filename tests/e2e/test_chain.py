@@ -119,9 +119,8 @@ def test_killed_runs_end_like_the_uninterrupted_one(
 def test_adapters_share_one_base(polymath: Polymath, tmp_path: Path) -> None:
     run, adapter = tmp_path / "lora", "{r: 4, lora_alpha: 8}"
     names = ("sft-math", "sft-agent", "grpo-math", "grpo-agent", "merged")
-    settings: dict[str, object] = {f"{name}.lora": adapter for name in names} | {
-        f"{name}.max_steps": 2 for name in names
-    }
+    settings: dict[str, object] = {f"{name}.lora": adapter for name in names}
+    settings |= {f"{name}.max_steps": 2 for name in names}
     result = polymath(
         "run", "recipes/miniature.yaml", "--run-dir", str(run), **settings, **{"scores.models": "[merged]"}
     )

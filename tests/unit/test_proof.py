@@ -43,8 +43,9 @@ class Apart(LocalEngine):
 def stage(trainer_for: Callable[..., Any], words: Any) -> Callable[[type[Apart]], Any]:
     def make(kind: type[Apart]) -> Any:
         torch.manual_seed(0)
-        sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-        model = Qwen3ForCausalLM(Qwen3Config(**sizes, num_key_value_heads=1, head_dim=16, vocab_size=len(words)))
+        sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+        heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+        model = Qwen3ForCausalLM(Qwen3Config(**sizes, **heads, vocab_size=len(words)))
         return trainer_for(model, ROWS * 3, engine_for=kind, max_steps=3, learning_rate=1e-3)
 
     return make
