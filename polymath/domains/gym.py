@@ -35,7 +35,10 @@ class GymDomain(StrictModel):
 
 def _generate(seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     try:
-        from reasoning_gym.arithmetic import ChainSumConfig, ChainSumDataset
+        from reasoning_gym.arithmetic import (  # pyright: ignore[reportMissingImports]  # an extra
+            ChainSumConfig,
+            ChainSumDataset,
+        )
     except ImportError as error:
         raise ImportError("the domain 'reasoning_gym' needs the extra: pip install 'polymath[gym]'") from error
     return ChainSumDataset(ChainSumConfig(seed=seed, size=1, **settings))[0]
