@@ -4,16 +4,22 @@ Likelihoods tell an adapter of long ago from the present one; after a small step
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from polymath.engine.delivery import Adapter
 
 PROBED = 8  # columns of each matrix that are looked at after a delivery
-Pair = tuple[
-    str, torch.Tensor, torch.Tensor, float
-]  # a name, what is held, what should be, and what that is rounded by
+
+
+class Pair(NamedTuple):
+    """What vLLM holds of a weight, and what it should; they may differ by `rounding`, relative."""
+
+    path: str
+    held: torch.Tensor
+    expected: torch.Tensor
+    rounding: float = 0.0
 
 
 @torch.no_grad()
@@ -57,25 +63,22 @@ def weights_equal(model: Any, learner: Mapping[str, torch.Tensor], turn: int) ->
     them in time. Everything else is compared in whole, but for the matrices of experts, which are not looked at.
     """
     whole = [*_alike(model, learner)]
-    pairs = [(path, held, own, 0.0) for path, held, own in whole if held.ndim == 1]
-    pairs += _columns_of_matrices(model, learner, turn)
-    tables = [
-        (path, (held != own).any().float()) for path, held, own in whole if held.ndim > 1
-    ]  # too large to subtract
-    apart = [*zip((path for path, *_ in pairs), _excess(pairs), strict=True), *tables]
-    values = torch.stack([value for _, value in apart]).tolist() if apart else []
+    tables = [pair for pair in whole if pair.held.ndim > 1]  # too large to subtract
+    others = [pair for pair in whole if pair.held.ndim == 1] + [*_columns_of_matrices(model, learner, turn)]
+    apart = [*_excess(others), *((pair.held != pair.expected).any().float() for pair in tables)]
+    values = torch.stack(apart).tolist() if apart else []
     equal: dict[str, bool] = {}
-    for (path, _), value in zip(apart, values, strict=True):
-        equal[path] = equal.get(path, True) and value <= 0  # which NaN is not
+    for pair, value in zip(others + tables, values, strict=True):
+        equal[pair.path] = equal.get(pair.path, True) and value <= 0  # which NaN is not
     return equal
 
 
-def _alike(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Weights that vLLM has under the learner's name and in its shape, and the learner's."""
+def _alike(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[Pair]:
+    """Weights that vLLM has under the learner's name and in its shape."""
     for path, held in model.named_parameters():
         own = learner.get(path)
         if own is not None and held.shape[1:] == own.shape[1:] and len(held) >= len(own):  # a vocabulary is padded
-            yield path, held[: len(own)], own.to(held)
+            yield Pair(path, held[: len(own)], own.to(held))
 
 
 def _excess(pairs: list[Pair]) -> Sequence[torch.Tensor]:
@@ -112,7 +115,7 @@ def _columns_of_matrices(model: Any, learner: Mapping[str, torch.Tensor], turn: 
         held = _columns(layer, units)
         own_rows = held[: sum(map(len, parts))].split([*map(len, parts)])  # a vocabulary is padded
         for rows, part in zip(own_rows, parts, strict=True):
-            yield path, rows, part.index_select(1, places).to(rows), _rounding(rows)
+            yield Pair(path, rows, part.index_select(1, places).to(rows), _rounding(rows))
 
 
 def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Any, list[torch.Tensor]]]:

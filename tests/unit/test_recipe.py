@@ -30,6 +30,14 @@ def test_a_resolved_recipe_is_the_same_recipe(tmp_path: Path) -> None:
     assert (recipe.seed, recipe.stages["sft-math"].max_steps) == (3, 7)  # type: ignore[union-attr]
 
 
+def test_a_run_goes_on_in_the_type_that_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    (tmp_path / "resolved.json").write_text(json.dumps(load_recipe(MINIATURE, ["merged.bf16=false"]).dump()))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as on a machine that might choose otherwise
+    chosen = {name: stage.bf16 for name, stage in load_resolved(tmp_path / "resolved.json").stages.items()}  # type: ignore[union-attr]
+    assert chosen == {name: name != "merged" for name in chosen}
+
+
 def test_stages_come_after_what_they_read() -> None:
     order = load_recipe(MINIATURE).order()
     assert order[0] == "format" and order[-2:] == ["merged", "scores"]
