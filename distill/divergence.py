@@ -7,11 +7,12 @@
 
 Letters at the ends of names are sizes: N tokens, V vocabulary, H the width of either model. Logits exist for some rows
 at a time, and never again: the gradient is computed where they are, in the forward pass, and stands in their place.
-With a frozen head that is three matrix products in all, which any exact method needs.
+With a frozen head that is three matrix products in all, which any exact method needs. The teacher's logits exist for
+half of those rows at a time: products of few rows are slow, and so the student's are of more in the same memory.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -22,7 +23,8 @@ from polymath.heads import logit_scale, logit_softcap
 
 MIB = 2**20
 ROOM = {"cuda": 224 * MIB, "cpu": 64 * MIB}  # of both models' logits
-LEAST_ROWS, ALIGNED = 16, 64
+LEAST_ROWS, ALIGNED = 16, 128
+TEACHER_PARTS = 2
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,9 @@ def divergence(
     """The weighted sum over tokens, with gradient to the student's hidden states and head.
 
     Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V, else `ValueError`. Products
-    are of the autocast's type, everything else is float32. `rows` is how many tokens have logits at a time: as many as
-    there is room for where not given. An `estimate` takes the place of the exact divergence, and reads `tokens_N`; with
-    a `reference` the teacher is extrapolated.
+    are of the autocast's type, everything else is float32. `rows` is how many tokens have the student's logits at a
+    time: as many as there is room for where not given. An `estimate` takes the place of the exact divergence, and reads
+    `tokens_N`; with a `reference` the teacher is extrapolated.
     """
     if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:
         raise ValueError(
@@ -156,12 +158,12 @@ def divergence(
 
 
 def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
-    """Tokens whose logits, of both models, take the room that is given to them, or a quarter of what is free."""
+    """Tokens whose logits, and half of the teacher's, take the room that is given, or a quarter of what is free."""
     device, size = hidden_NH.device, product_type(hidden_NH).itemsize
     room = ROOM.get(device.type, ROOM["cpu"])
     if device.type == "cuda" and (free := torch.cuda.mem_get_info(device)[0]) < 4 * room:
         room = min(room, (free + _unused(device)) // 4)
-    rows = int(room / (2 * size * vocabulary))
+    rows = int(room / ((1 + 1 / TEACHER_PARTS) * size * vocabulary))
     return max(LEAST_ROWS, rows // ALIGNED * ALIGNED or rows)
 
 
@@ -209,19 +211,22 @@ class _Divergence(torch.autograd.Function):
         ]
         told = []
         with torch.autocast(student_NH.device.type, enabled=False):
-            for start in range(0, len(student_NH), rows):
-                own = slice(start, start + rows)
+            for own in _slices(0, len(student_NH), rows):
                 hidden = student_NH[own].to(dtype)
-                logits, theirs = student.logits(hidden), teacher.logits(teacher_NH[own].to(dtype))
-                if reference is not None:
-                    theirs = reference.extrapolated(theirs, own, terms.teacher)
-                if estimate is None:
-                    told.append(_kernel(logits)(logits, theirs, target))
-                else:
-                    assert tokens_N is not None
-                    told.append(estimate(logits, theirs, target, tokens_N[own]))
+                logits = student.logits(hidden)
+                for part in _slices(own.start, own.stop, -(-rows // TEACHER_PARTS)):
+                    ours = logits[part.start - own.start : part.stop - own.start]
+                    theirs = teacher.logits(teacher_NH[part].to(dtype))
+                    if reference is not None:
+                        theirs = reference.extrapolated(theirs, part, terms.teacher)
+                    if estimate is None:
+                        told.append(_kernel(ours)(ours, theirs, target))
+                    else:
+                        assert tokens_N is not None
+                        told.append(estimate(ours, theirs, target, tokens_N[part]))
+                    del theirs  # before the next ones are made
                 _collect(grads, own, logits, hidden, student, token_weights_N[own, None])
-                del logits, theirs  # before the next ones are made
+                del ours, logits
         ctx.save_for_backward(*grads)
         ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
         values = [torch.cat(parts) for parts in zip(*told, strict=True)] if told else [token_weights_N[:0]] * 3
@@ -235,6 +240,11 @@ class _Divergence(torch.autograd.Function):
             for grad, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
         ]
         return (*grads, *[None] * 9)
+
+
+def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    for first in range(start, stop, step):
+        yield slice(first, min(first + step, stop))
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:
@@ -253,7 +263,7 @@ def _collect(
     """What the gradient of some tokens' logits makes of the hidden states', the weight's and the bias's."""
     on_student, on_weight, on_bias = grads
     if on_student is not None:
-        on_student[own] = (of_logits @ head.weight_VH) * weights_N1
+        torch.mul(of_logits @ head.weight_VH, weights_N1, out=on_student[own])
     if on_weight is not None:
         on_weight += of_logits.T @ (hidden * weights_N1).to(hidden.dtype)
     if on_bias is not None:

@@ -4,6 +4,8 @@ The first time gives both normalizers and what sums need none of them, the secon
 writes the gradient in place. Each lane keeps sums of its own, over a few neighbouring entries of every block, and they
 meet once at a row's end, so that no thread waits for another within it. The last reading goes backwards: the row's end
 was read last, and is where a cache may still have it. What is the same for all tokens is compiled in.
+
+Logarithms are to base 2 until they are told, because that is what a GPU has an instruction for.
 """
 
 # pyright: reportMissingImports=false, reportIndexIssue=false, reportAttributeAccessIssue=false
@@ -17,6 +19,7 @@ from distill.divergence import Rows, Terms
 
 WARPS, PER_LANE = 32, 8
 LOWEST = tl.constexpr(-1e30)  # of no logit; finite, so that a lane without any entry has no NaN
+LN_2 = tl.constexpr(math.log(2))
 
 
 def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> Rows:
@@ -31,8 +34,8 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
         count,
         vocabulary,
         BETA=beta,
-        OURS_IN_MIXTURE=math.log(1 - beta) if is_mixed else 0.0,
-        THEIRS_IN_MIXTURE=math.log(beta) if is_mixed else 0.0,
+        OURS_IN_MIXTURE=math.log2(1 - beta) if is_mixed else 0.0,
+        THEIRS_IN_MIXTURE=math.log2(beta) if is_mixed else 0.0,
         TEMPERATURE=float(terms.temperature),
         OUR_SCALE=float(terms.student.scale),
         OUR_CAP=float(terms.student.softcap or 0.0),
@@ -47,11 +50,13 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
 
 @triton.jit
 def _finished(row, at, vocabulary, SCALE: tl.constexpr, CAP: tl.constexpr, TEMPERATURE: tl.constexpr):
-    """Logits, scaled, capped and divided by the temperature; the lowest behind the last one."""
-    logits = tl.load(row + at, mask=at < vocabulary, other=0.0).to(tl.float32) * SCALE
+    """Logits to base 2, scaled, capped and divided by the temperature; the lowest behind the last one."""
+    logits = tl.load(row + at, mask=at < vocabulary, other=0.0).to(tl.float32)
     if CAP > 0:
-        logits = CAP * (2 * tl.sigmoid(2 * logits / CAP) - 1)
-    return tl.where(at < vocabulary, logits / TEMPERATURE, LOWEST)
+        logits = (2 * tl.sigmoid(logits * (2 * SCALE / CAP)) - 1) * (CAP / (LN_2 * TEMPERATURE))
+    else:
+        logits = logits * (SCALE / (LN_2 * TEMPERATURE))
+    return tl.where(at < vocabulary, logits, LOWEST)
 
 
 @triton.jit
@@ -64,14 +69,14 @@ def _entries(LANES: tl.constexpr, PER_LANE: tl.constexpr):
 def _higher(most, z):
     """Each lane's most so far, what its sums up to here shrink by, and `exp(z - most)`."""
     higher = tl.maximum(most, tl.max(z, axis=1))
-    return higher, tl.exp(most - higher), tl.exp(z - higher[:, None])
+    return higher, tl.exp2(most - higher), tl.exp2(z - higher[:, None])
 
 
 @triton.jit
 def _together(most, total):
     """The most of all lanes, what each lane's sums shrink by to meet there, and the sum of their totals."""
     top = tl.max(most, axis=0)
-    share = tl.exp(most - top)
+    share = tl.exp2(most - top)
     return top, share, tl.sum(total * share, axis=0)
 
 
@@ -80,18 +85,20 @@ def _mixture(log_ps, log_pt, OURS: tl.constexpr, THEIRS: tl.constexpr):
     """`log(exp(OURS) * ps + exp(THEIRS) * pt)`."""
     ours, theirs = log_ps + OURS, log_pt + THEIRS
     top = tl.maximum(ours, theirs)
-    return top + tl.log(tl.exp(ours - top) + tl.exp(theirs - top))
+    return top + tl.log2(tl.exp2(ours - top) + tl.exp2(theirs - top))
 
 
 @triton.jit
-def _gradient(log_ps, log_pt, of_student, BETA: tl.constexpr, OURS: tl.constexpr, THEIRS: tl.constexpr):
+def _gradient(zs, zt, norm, their_norm, of_student, BETA: tl.constexpr, OURS: tl.constexpr, THEIRS: tl.constexpr):
     """With respect to the student's finished logits; `of_student` is KL(student || teacher), or || m."""
+    ps = tl.exp2(zs - norm)
     if BETA == 0:
-        gradient = tl.exp(log_ps) - tl.exp(log_pt)
+        gradient = ps - tl.exp2(zt - their_norm)
     elif BETA == 1:
-        gradient = tl.exp(log_ps) * (log_ps - log_pt - of_student)
+        gradient = LN_2 * ps * ((zs - zt) - (norm - their_norm + of_student))
     else:
-        gradient = (1 - BETA) * tl.exp(log_ps) * (log_ps - _mixture(log_ps, log_pt, OURS, THEIRS) - of_student)
+        to_mixture = zs - norm - _mixture(zs - norm, zt - their_norm, OURS, THEIRS)
+        gradient = (1 - BETA) * LN_2 * ps * (to_mixture - of_student)
     return gradient
 
 
@@ -101,15 +108,15 @@ def _sums_to_mixture(
     THEIRS_IN_MIXTURE: tl.constexpr, TEMPERATURE: tl.constexpr, OUR_SCALE: tl.constexpr, OUR_CAP: tl.constexpr,
     THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr, LANES: tl.constexpr, PER_LANE: tl.constexpr,
 ):  # fmt: skip
-    """KL(student || m) and KL(teacher || m)."""
+    """KL(student || m) and KL(teacher || m), to base 2."""
     of_student, of_teacher = tl.zeros([LANES], tl.float32), tl.zeros([LANES], tl.float32)
     for start in range(0, vocabulary, LANES * PER_LANE):
         at = start + _entries(LANES, PER_LANE)
         log_ps = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE) - norm
         log_pt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE) - their_norm
         log_m = _mixture(log_ps, log_pt, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
-        of_student += tl.sum(tl.where(at < vocabulary, tl.exp(log_ps) * (log_ps - log_m), 0.0), axis=1)
-        of_teacher += tl.sum(tl.where(at < vocabulary, tl.exp(log_pt) * (log_pt - log_m), 0.0), axis=1)
+        of_student += tl.sum(tl.where(at < vocabulary, tl.exp2(log_ps) * (log_ps - log_m), 0.0), axis=1)
+        of_teacher += tl.sum(tl.where(at < vocabulary, tl.exp2(log_pt) * (log_pt - log_m), 0.0), axis=1)
     return tl.sum(of_student, axis=0), tl.sum(of_teacher, axis=0)
 
 
@@ -124,7 +131,7 @@ def _rows(
     ours, theirs = student_ptr + token * vocabulary, teacher_ptr + token * vocabulary
     most, their_most = tl.full([LANES], LOWEST, tl.float32), tl.full([LANES], LOWEST, tl.float32)
     total, their_total = tl.zeros([LANES], tl.float32), tl.zeros([LANES], tl.float32)
-    mean, gap, their_gap = total, total, total
+    mean, gap, their_gap, both = total, total, total, most
     for start in range(0, vocabulary, LANES * PER_LANE):
         at = start + _entries(LANES, PER_LANE)
         zs = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE)
@@ -137,9 +144,10 @@ def _rows(
         their_total = their_total * shrink + tl.sum(part, axis=1)
         if BETA == 0:
             their_gap = their_gap * shrink + tl.sum(part * (zt - zs), axis=1)
+        both = tl.maximum(both, tl.max(zs + zt, axis=1))
     top, share, whole = _together(most, total)
     their_top, their_share, their_whole = _together(their_most, their_total)
-    norm, their_norm = top + tl.log(whole), their_top + tl.log(their_whole)
+    norm, their_norm = top + tl.log2(whole), their_top + tl.log2(their_whole)
     of_student = tl.sum(gap * share, axis=0) / whole - norm + their_norm
     value = of_student
     if BETA == 0:
@@ -151,18 +159,17 @@ def _rows(
         )  # fmt: skip
         value = BETA * of_teacher + (1 - BETA) * of_student
 
-    agree = tl.zeros([LANES], tl.int32)
     for block in range(tl.cdiv(vocabulary, LANES * PER_LANE) - 1, -1, -1):
         at = block * (LANES * PER_LANE) + _entries(LANES, PER_LANE)
         zs = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE)
         zt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE)
-        agree = tl.maximum(agree, tl.max(((zs == top) & (zt == their_top)).to(tl.int32), axis=1))
-        gradient = _gradient(zs - norm, zt - their_norm, of_student, BETA, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
+        gradient = _gradient(zs, zt, norm, their_norm, of_student, BETA, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
         gradient = gradient * (OUR_SCALE / TEMPERATURE)
         if OUR_CAP > 0:
-            slope = zs * (TEMPERATURE / OUR_CAP)
+            slope = zs * (LN_2 * TEMPERATURE / OUR_CAP)
             gradient = gradient * (1 - slope * slope)
         tl.store(ours + at, gradient.to(student_ptr.dtype.element_ty), mask=at < vocabulary)
-    tl.store(told_ptr + token, value)
-    tl.store(told_ptr + count + token, norm - tl.sum(mean * share, axis=0) / whole)
-    tl.store(told_ptr + 2 * count + token, tl.max(agree, axis=0).to(tl.float32))
+    entropy = norm - tl.sum(mean * share, axis=0) / whole
+    tl.store(told_ptr + token, LN_2 * value)
+    tl.store(told_ptr + count + token, LN_2 * entropy)
+    tl.store(told_ptr + 2 * count + token, (tl.max(both, axis=0) == top + their_top).to(tl.float32))
