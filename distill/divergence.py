@@ -7,12 +7,11 @@
 
 Letters at the ends of names are sizes: N tokens, V vocabulary, H the width of either model. Logits exist for some rows
 at a time, and never again: the gradient is computed where they are, in the forward pass, and stands in their place.
-With a frozen head that is three matrix products in all, which any exact method needs. The teacher's logits exist for
-half of those rows at a time: products of few rows are slow, and so the student's are of more in the same memory.
+With a frozen head that is three matrix products in all, which any exact method needs.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +23,6 @@ from polymath.heads import logit_scale, logit_softcap
 MIB = 2**20
 ROOM = {"cuda": 224 * MIB, "cpu": 64 * MIB}  # of both models' logits
 LEAST_ROWS, ALIGNED = 16, 128
-TEACHER_PARTS = 2
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,16 @@ class Divergence(NamedTuple):
     agreement_N: torch.Tensor  # whether a likeliest token of the student's is one of the teacher's
 
 
-class Rows(NamedTuple):
-    """What is known of some tokens; their gradient stands where the student's logits stood."""
+class Tokens(NamedTuple):
+    """What is given of each token besides hidden states."""
 
-    divergence_N: torch.Tensor
-    entropy_N: torch.Tensor
-    agreement_N: torch.Tensor
+    weights_N: torch.Tensor
+    ids_N: torch.Tensor | None = None
+    advantages_N: torch.Tensor | None = None
+
+    def part(self, own: slice) -> "Tokens":
+        """Some of them."""
+        return Tokens(*(None if given is None else given[own] for given in self))  # pyright: ignore[reportArgumentType]
 
 
 class Finish(NamedTuple):
@@ -115,8 +117,9 @@ class Reference:
         return began.lerp(finished(teacher_NV, teacher, 1.0), self.extrapolation)
 
 
-Kernel = Callable[[torch.Tensor, torch.Tensor, Terms], Rows]
-Estimate = Callable[[torch.Tensor, torch.Tensor, Terms, torch.Tensor], Rows]  # is told as well which tokens were drawn
+# Of some tokens' logits, the student's and the teacher's `[N, V]`: divergence, entropy and agreement, float32 `[3, N]`.
+# The gradient of their weighted sum is written over the student's logits
+Kernel = Callable[[torch.Tensor, torch.Tensor, Terms, Tokens], torch.Tensor]
 
 
 def divergence(
@@ -129,16 +132,18 @@ def divergence(
     beta: float = 1.0,
     temperature: float = 1.0,
     rows: int | None = None,
-    estimate: Estimate | None = None,
+    estimate: Kernel | None = None,
     tokens_N: torch.Tensor | None = None,
+    advantages_N: torch.Tensor | None = None,
     reference: Reference | None = None,
 ) -> Divergence:
     """The weighted sum over tokens, with gradient to the student's hidden states and head.
 
     Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V, else `ValueError`. Products
-    are of the autocast's type, everything else is float32. `rows` is how many tokens have the student's logits at a
-    time: as many as there is room for where not given. An `estimate` takes the place of the exact divergence, and reads
-    `tokens_N`; with a `reference` the teacher is extrapolated.
+    are of the autocast's type, everything else is float32. `rows` is how many tokens have logits at a time: as many
+    as there is room for where not given. An `estimate` takes the place of the exact divergence, and with a `reference`
+    the teacher is extrapolated. `tokens_N` were drawn from the student: estimates look at them, and `advantages_N` make
+    them likelier or less likely, by the gradient of `-advantages_N * token_weights_N * log p(tokens_N)`.
     """
     if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:
         raise ValueError(
@@ -147,23 +152,25 @@ def divergence(
         )
     terms = Terms(beta, temperature, Finish(student.scale, student.softcap), Finish(teacher.scale, teacher.softcap))
     rows = rows or rows_at_once(student.weight_VH.shape[0], student_NH)
-    inputs = student_NH, student.weight_VH, student.bias_V, token_weights_N.float()
+    tokens = Tokens(token_weights_N.float(), tokens_N, advantages_N)
+    kernel = estimate or _kernel(student_NH)
     loss, *told = cast(
         Any,
         _Divergence.apply(
-            *inputs, teacher_NH.detach(), teacher, terms, rows, torch.is_grad_enabled(), estimate, tokens_N, reference
+            student_NH, student.weight_VH, student.bias_V, tokens, teacher_NH.detach(), teacher, terms, rows,
+            torch.is_grad_enabled(), kernel, reference,
         ),
-    )
+    )  # fmt: skip
     return Divergence(loss, *told)
 
 
 def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
-    """Tokens whose logits, and half of the teacher's, take the room that is given, or a quarter of what is free."""
+    """Tokens whose logits, of both models, take the room that is given to them, or a quarter of what is free."""
     device, size = hidden_NH.device, product_type(hidden_NH).itemsize
     room = ROOM.get(device.type, ROOM["cpu"])
     if device.type == "cuda" and (free := torch.cuda.mem_get_info(device)[0]) < 4 * room:
         room = min(room, (free + _unused(device)) // 4)
-    rows = int(room / ((1 + 1 / TEACHER_PARTS) * size * vocabulary))
+    rows = int(room / (2 * size * vocabulary))
     return max(LEAST_ROWS, rows // ALIGNED * ALIGNED or rows)
 
 
@@ -187,14 +194,13 @@ class _Divergence(torch.autograd.Function):
         student_NH: torch.Tensor,
         weight_VH: torch.Tensor,
         bias_V: torch.Tensor | None,
-        token_weights_N: torch.Tensor,
+        tokens: Tokens,
         teacher_NH: torch.Tensor,
         teacher: Head,
         terms: Terms,
         rows: int,
         learns: bool,
-        estimate: Estimate | None,
-        tokens_N: torch.Tensor | None,
+        kernel: Kernel,
         reference: Reference | None,
     ) -> tuple[torch.Tensor, ...]:
         dtype, student = product_type(student_NH), Head(weight_VH, bias_V)
@@ -209,29 +215,23 @@ class _Divergence(torch.autograd.Function):
             torch.zeros_like(weight_VH, dtype=torch.float32) if on_weight else None,
             torch.zeros_like(cast(torch.Tensor, bias_V), dtype=torch.float32) if on_bias else None,
         ]
-        told = []
+        told = [tokens.weights_N.new_empty(3, 0)]
         with torch.autocast(student_NH.device.type, enabled=False):
-            for own in _slices(0, len(student_NH), rows):
+            for start in range(0, len(student_NH), rows):
+                own = slice(start, start + rows)
                 hidden = student_NH[own].to(dtype)
-                logits = student.logits(hidden)
-                for part in _slices(own.start, own.stop, -(-rows // TEACHER_PARTS)):
-                    ours = logits[part.start - own.start : part.stop - own.start]
-                    theirs = teacher.logits(teacher_NH[part].to(dtype))
-                    if reference is not None:
-                        theirs = reference.extrapolated(theirs, part, terms.teacher)
-                    if estimate is None:
-                        told.append(_kernel(ours)(ours, theirs, target))
-                    else:
-                        assert tokens_N is not None
-                        told.append(estimate(ours, theirs, target, tokens_N[part]))
-                    del theirs  # before the next ones are made
-                _collect(grads, own, logits, hidden, student, token_weights_N[own, None])
-                del ours, logits
+                logits, theirs = student.logits(hidden), teacher.logits(teacher_NH[own].to(dtype))
+                if reference is not None:
+                    theirs = reference.extrapolated(theirs, own, terms.teacher)
+                told.append(kernel(logits, theirs, target, tokens.part(own)))
+                _collect(grads, own, logits, hidden, student)
+                del logits, theirs  # before the next ones are made
         ctx.save_for_backward(*grads)
         ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
-        values = [torch.cat(parts) for parts in zip(*told, strict=True)] if told else [token_weights_N[:0]] * 3
+        divergence_N, entropy_N, agreement_N = torch.cat(told, 1)
+        values = divergence_N, entropy_N, agreement_N.bool()
         ctx.mark_non_differentiable(*values)
-        return ((values[0] * token_weights_N).sum(), *values)  # no product that autocast would round
+        return ((divergence_N * tokens.weights_N).sum(), *values)  # no product that autocast would round
 
     @staticmethod
     def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
@@ -239,12 +239,7 @@ class _Divergence(torch.autograd.Function):
             None if grad is None else (grad * incoming[0]).to(dtype)
             for grad, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
         ]
-        return (*grads, *[None] * 9)
-
-
-def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
-    for first in range(start, stop, step):
-        yield slice(first, min(first + step, stop))
+        return (*grads, *[None] * 8)
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:
@@ -253,34 +248,29 @@ def _cast(head: Head, dtype: torch.dtype) -> Head:
 
 
 def _collect(
-    grads: list[torch.Tensor | None],
-    own: slice,
-    of_logits: torch.Tensor,
-    hidden: torch.Tensor,
-    head: Head,
-    weights_N1: torch.Tensor,
+    grads: list[torch.Tensor | None], own: slice, of_logits: torch.Tensor, hidden: torch.Tensor, head: Head
 ) -> None:
     """What the gradient of some tokens' logits makes of the hidden states', the weight's and the bias's."""
     on_student, on_weight, on_bias = grads
     if on_student is not None:
-        torch.mul(of_logits @ head.weight_VH, weights_N1, out=on_student[own])
+        on_student[own] = of_logits @ head.weight_VH
     if on_weight is not None:
-        on_weight += of_logits.T @ (hidden * weights_N1).to(hidden.dtype)
+        on_weight += of_logits.T @ hidden
     if on_bias is not None:
-        on_bias += (of_logits.T @ weights_N1.to(of_logits.dtype))[:, 0]
+        on_bias += of_logits.sum(0)
 
 
-def _kernel(logits: torch.Tensor) -> Kernel:
+def _kernel(like: torch.Tensor) -> Kernel:
     """Triton where there is a GPU, else torch: the same numbers."""
-    if logits.is_cuda:
+    if like.is_cuda:
         from distill.divergence_triton import rows_in_triton
 
         return rows_in_triton
     return rows_in_torch
 
 
-def rows_in_torch(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> Rows:
-    """See `Rows`; `student_NV` is overwritten."""
+def rows_in_torch(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens: Tokens) -> torch.Tensor:
+    """See `Kernel`."""
     ours = finished(student_NV, terms.student, terms.temperature)
     theirs = finished(teacher_NV, terms.teacher, terms.temperature)
     most, their_most = ours.amax(-1), theirs.amax(-1)
@@ -289,10 +279,9 @@ def rows_in_torch(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Ter
     ps, pt = ours.softmax(-1), torch.softmax(theirs, -1, out=both)
     norm, their_norm = most - ps.amax(-1).log(), their_most - pt.amax(-1).log()
     entropy = norm - torch.linalg.vecdot(ps, ours)
-    steepness = slope(student_NV, terms)
     value, gradient = _value_and_gradient(ours, theirs, ps, pt, norm, their_norm, terms.beta)
-    torch.mul(gradient, steepness, out=student_NV)
-    return Rows(value, entropy, agreement)
+    write_gradient(student_NV, gradient, ps, terms, tokens)
+    return torch.stack([value, entropy, agreement.float()])
 
 
 def _value_and_gradient(
@@ -304,19 +293,31 @@ def _value_and_gradient(
     their_norm: torch.Tensor,
     beta: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`[N]` and `[N, V]`, the latter with respect to the student's finished logits; overwrites probabilities."""
+    """`[N]` and `[N, V]`, the latter with respect to the student's finished logits; overwrites the teacher's."""
     if beta == 1:
         gap = torch.sub(ours, theirs, out=pt)
         mean = torch.linalg.vecdot(ps, gap)
         return mean - norm + their_norm, gap.sub_(mean[:, None]).mul_(ps)
     if beta == 0:
-        return torch.linalg.vecdot(pt, theirs - ours) - their_norm + norm, ps.sub_(pt)
+        value = torch.linalg.vecdot(pt, theirs - ours) - their_norm + norm
+        return value, torch.sub(ps, pt, out=pt)
     log_ps, log_pt = ours - norm[:, None], theirs - their_norm[:, None]
     log_m = torch.logaddexp(log_ps + math.log(1 - beta), log_pt + math.log(beta))
     of_student = torch.linalg.vecdot(ps, log_ps.sub_(log_m))
     of_teacher = torch.linalg.vecdot(pt, log_pt.sub_(log_m))
     gradient = log_ps.sub_(of_student[:, None]).mul_(ps).mul_(1 - beta)
     return of_teacher.lerp(of_student, 1 - beta), gradient
+
+
+def write_gradient(
+    student_NV: torch.Tensor, gradient: torch.Tensor, ps: torch.Tensor, terms: Terms, tokens: Tokens
+) -> None:
+    """Over the student's logits: that of its finished ones `[N, V]`, and that of the tokens' advantages."""
+    if tokens.advantages_N is not None:
+        assert tokens.ids_N is not None
+        gradient = gradient.addcmul_(ps, tokens.advantages_N[:, None])
+        gradient = gradient.scatter_add_(1, tokens.ids_N[:, None], -tokens.advantages_N[:, None])
+    torch.mul(gradient, slope(student_NV, terms) * tokens.weights_N[:, None], out=student_NV)
 
 
 def finished(logits: torch.Tensor, finish: Finish, temperature: float) -> torch.Tensor:

@@ -15,15 +15,15 @@ import torch
 import triton
 import triton.language as tl
 
-from distill.divergence import Rows, Terms
+from distill.divergence import Terms, Tokens
 
 WARPS, PER_LANE = 32, 8
 LOWEST = tl.constexpr(-1e30)  # of no logit; finite, so that a lane without any entry has no NaN
 LN_2 = tl.constexpr(math.log(2))
 
 
-def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> Rows:
-    """See `Rows`; `student_NV` is overwritten."""
+def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens: Tokens) -> torch.Tensor:
+    """See `Kernel`."""
     count, vocabulary = student_NV.shape
     told = torch.empty((3, count), dtype=torch.float32, device=student_NV.device)
     beta, is_mixed = float(terms.beta), 0 < terms.beta < 1
@@ -31,6 +31,7 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
         student_NV,
         teacher_NV,
         told,
+        *tokens,
         count,
         vocabulary,
         BETA=beta,
@@ -45,7 +46,7 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
         PER_LANE=PER_LANE,
         num_warps=WARPS,
     )
-    return Rows(told[0], told[1], told[2] > 0)
+    return told
 
 
 @triton.jit
@@ -122,9 +123,10 @@ def _sums_to_mixture(
 
 @triton.jit
 def _rows(
-    student_ptr, teacher_ptr, told_ptr, count, vocabulary, BETA: tl.constexpr, OURS_IN_MIXTURE: tl.constexpr,
-    THEIRS_IN_MIXTURE: tl.constexpr, TEMPERATURE: tl.constexpr, OUR_SCALE: tl.constexpr, OUR_CAP: tl.constexpr,
-    THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr, LANES: tl.constexpr, PER_LANE: tl.constexpr,
+    student_ptr, teacher_ptr, told_ptr, weights_ptr, ids_ptr, advantages_ptr, count, vocabulary, BETA: tl.constexpr,
+    OURS_IN_MIXTURE: tl.constexpr, THEIRS_IN_MIXTURE: tl.constexpr, TEMPERATURE: tl.constexpr,
+    OUR_SCALE: tl.constexpr, OUR_CAP: tl.constexpr, THEIR_SCALE: tl.constexpr, THEIR_CAP: tl.constexpr,
+    LANES: tl.constexpr, PER_LANE: tl.constexpr,
 ):  # fmt: skip
     """Value, entropy and agreement of one token into `told_ptr`, its gradient over the student's logits."""
     token = tl.program_id(0).to(tl.int64)
@@ -159,16 +161,19 @@ def _rows(
         )  # fmt: skip
         value = BETA * of_teacher + (1 - BETA) * of_student
 
+    factor = tl.load(weights_ptr + token) * (OUR_SCALE / TEMPERATURE)
     for block in range(tl.cdiv(vocabulary, LANES * PER_LANE) - 1, -1, -1):
         at = block * (LANES * PER_LANE) + _entries(LANES, PER_LANE)
         zs = _finished(ours, at, vocabulary, OUR_SCALE, OUR_CAP, TEMPERATURE)
         zt = _finished(theirs, at, vocabulary, THEIR_SCALE, THEIR_CAP, TEMPERATURE)
         gradient = _gradient(zs, zt, norm, their_norm, of_student, BETA, OURS_IN_MIXTURE, THEIRS_IN_MIXTURE)
-        gradient = gradient * (OUR_SCALE / TEMPERATURE)
+        if advantages_ptr is not None:
+            is_own = at == tl.load(ids_ptr + token)
+            gradient += tl.load(advantages_ptr + token) * (tl.exp2(zs - norm) - is_own.to(tl.float32))
         if OUR_CAP > 0:
-            slope = zs * (LN_2 * TEMPERATURE / OUR_CAP)
-            gradient = gradient * (1 - slope * slope)
-        tl.store(ours + at, gradient.to(student_ptr.dtype.element_ty), mask=at < vocabulary)
+            tanh = zs * (LN_2 * TEMPERATURE / OUR_CAP)
+            gradient *= 1 - tanh * tanh
+        tl.store(ours + at, (gradient * factor).to(student_ptr.dtype.element_ty), mask=at < vocabulary)
     entropy = norm - tl.sum(mean * share, axis=0) / whole
     tl.store(told_ptr + token, LN_2 * value)
     tl.store(told_ptr + count + token, LN_2 * entropy)

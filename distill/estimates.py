@@ -14,10 +14,10 @@ from functools import partial
 
 import torch
 
-from distill.divergence import Estimate, Rows, Terms, finished, slope
+from distill.divergence import Kernel, Terms, Tokens, finished, write_gradient
 
 
-def estimate_named(name: str, teacher_top_k: int | None) -> Estimate | None:
+def estimate_named(name: str, teacher_top_k: int | None) -> Kernel | None:
     """The estimate that a recipe names; None for the exact divergence."""
     match name:
         case "sampled":
@@ -31,29 +31,29 @@ def estimate_named(name: str, teacher_top_k: int | None) -> Estimate | None:
 
 
 def sampled(
-    student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens_N: torch.Tensor, *, has_baseline: bool
-) -> Rows:
-    """See above, and `Rows`; `student_NV` is overwritten. `tokens_N` were drawn from the student."""
+    student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens: Tokens, *, has_baseline: bool
+) -> torch.Tensor:
+    """See above, and `Kernel`."""
+    assert tokens.ids_N is not None
+    log_ps, log_pt = _logprobs(student_NV, teacher_NV, terms)
+    ps, at_N1 = log_ps.exp(), tokens.ids_N[:, None]
+    ratio_N = (log_ps - log_pt).gather(1, at_N1)[:, 0]
+    noise_N = ratio_N - torch.linalg.vecdot(ps, log_ps - log_pt) if has_baseline else ratio_N
+    gradient = (ps * -noise_N[:, None]).scatter_add_(1, at_N1, noise_N[:, None])
+    write_gradient(student_NV, gradient, ps, terms, tokens)
+    return _told(ratio_N, log_ps, log_pt)
+
+
+def top_k(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens: Tokens, *, k: int) -> torch.Tensor:
+    """See above, and `Kernel`."""
     log_ps, log_pt = _logprobs(student_NV, teacher_NV, terms)
     ps = log_ps.exp()
-    ratio_N = (log_ps - log_pt).gather(1, tokens_N[:, None])[:, 0]
-    noise_N = ratio_N - torch.linalg.vecdot(ps, log_ps - log_pt) if has_baseline else ratio_N
-    told = _told(ratio_N, log_ps, log_pt)
-    gradient = ps.mul_(-noise_N[:, None]).scatter_add_(1, tokens_N[:, None], noise_N[:, None])
-    torch.mul(gradient, slope(student_NV, terms), out=student_NV)
-    return told
-
-
-def top_k(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens_N: torch.Tensor, *, k: int) -> Rows:
-    """See above, and `Rows`; `student_NV` is overwritten."""
-    log_ps, log_pt = _logprobs(student_NV, teacher_NV, terms)
     log_q, ids_NK = log_pt.topk(min(k, log_pt.shape[1]))
     log_p = log_ps.gather(1, ids_NK)
     parts_NK = log_p.exp() * (log_p - log_q)
-    told = _told((parts_NK - log_p.exp() + log_q.exp()).sum(1), log_ps, log_pt)
-    gradient = log_ps.exp_().mul_(-parts_NK.sum(1, keepdim=True)).scatter_add_(1, ids_NK, parts_NK)
-    torch.mul(gradient, slope(student_NV, terms), out=student_NV)
-    return told
+    gradient = (ps * -parts_NK.sum(1, keepdim=True)).scatter_add_(1, ids_NK, parts_NK)
+    write_gradient(student_NV, gradient, ps, terms, tokens)
+    return _told((parts_NK - log_p.exp() + log_q.exp()).sum(1), log_ps, log_pt)
 
 
 def _logprobs(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,6 +61,6 @@ def _logprobs(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms) 
     return ours, finished(teacher_NV, terms.teacher, terms.temperature).log_softmax(-1)
 
 
-def _told(value_N: torch.Tensor, log_ps: torch.Tensor, log_pt: torch.Tensor) -> Rows:
+def _told(value_N: torch.Tensor, log_ps: torch.Tensor, log_pt: torch.Tensor) -> torch.Tensor:
     entropy_N = -torch.linalg.vecdot(log_ps.exp(), log_ps)
-    return Rows(value_N, entropy_N, log_ps.argmax(-1) == log_pt.argmax(-1))
+    return torch.stack([value_N, entropy_N, (log_ps.argmax(-1) == log_pt.argmax(-1)).float()])

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from trl.trainer.distillation_trainer import DistillationTrainer
 
-from distill.divergence import Estimate, Head, Reference, divergence, product_type
+from distill.divergence import Head, Kernel, Reference, divergence, product_type
 from distill.states import states_before, tokens_of_rows, written
 from distill.teachers import Teachers
 from distill.watch import TeacherWatch
@@ -69,7 +69,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         *,
         domain_weights: Mapping[str, float],
         watch: TeacherWatch,
-        estimate: Estimate | None = None,
+        estimate: Kernel | None = None,
         extrapolation: float = 1.0,
         **kwargs: Any,
     ) -> None:
