@@ -22,6 +22,7 @@ from distill.residence import Residence
 from distill.states import states_before, tokens_of_rows
 from polymath.packed import without_dropout
 from polymath.rollouts import Batch
+from polymath.sharding import within
 
 PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 ROWS = ".token_adapter.trainable_tokens_delta"
@@ -48,8 +49,10 @@ def is_plain(folder: Path) -> bool:
 class AdapterTeachers:
     """All LoRA teachers of a student that share its base; their adapters are on the device while they score."""
 
-    def __init__(self, student: PeftModel, folders: Mapping[str, Path], dtype: torch.dtype) -> None:
-        """`dtype` is that of the adapters' products."""
+    def __init__(
+        self, student: PeftModel, folders: Mapping[str, Path], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """`dtype` is that of the adapters' products, `device` the one that the student computes on."""
         self.student, self.teacher_ids = student, list(folders)
         adapters = [_Adapter.read(folder) for folder in folders.values()]
         self._deltas = {
@@ -62,10 +65,8 @@ class AdapterTeachers:
         self._rows = [own.rows for own in adapters]
         values = [tensor for own in self._rows for _, tensor in own.values()]
         tensors = [*(own for pair in self._deltas.values() for own in pair), *values]
-        self._residence = Residence(tensors, student.device)
+        self._residence = Residence(tensors, device)
         self._order: _Order | None = None  # of the tokens that are scored
-        with student.disable_adapter():  # slow: it walks over all modules
-            self._base_head = Head.of(student)
 
     def fetch(self) -> None:
         """See `Teachers.fetch`."""
@@ -89,18 +90,19 @@ class AdapterTeachers:
         device = batch["prompt_ids"].device
         rows = torch.tensor([self.teacher_ids.index(own) for own in teacher_ids], device=device)
         self._order = _Order.of(rows.repeat_interleave(tokens_of_rows(batch)))
-        return states_before(self.student, batch)
+        return within(self.student, states_before, self.student, batch)
 
     def head(self, teacher_id: str) -> Head:
         """See `Teachers.head`."""
         rows = self._rows[self.teacher_ids.index(teacher_id)]
         base: Any = self.student.get_base_model()
+        head = Head.of(base, _own_table(base.get_output_embeddings()))
         tied = base.config.get_text_config().tie_word_embeddings
         ids, values = rows.get("embed_tokens" if tied else "lm_head", (None, None))
         if ids is None or values is None:
-            return self._base_head
-        weight = self._base_head.weight_VH.detach()
-        return replace(self._base_head, weight_VH=weight.index_copy(0, ids.to(weight.device), values.to(weight)))
+            return head
+        weight = head.weight_VH.detach()
+        return replace(head, weight_VH=weight.index_copy(0, ids.to(weight.device), values.to(weight)))
 
     def _adding(self, path: str) -> Hook:
         """What a layer's adapters add to its output `[1, N, out]`."""
@@ -120,8 +122,7 @@ class AdapterTeachers:
     ) -> torch.Tensor | None:
         """Embeddings `[1, N, H]`, those of trained tokens the teacher's own."""
         assert self._order is not None
-        table = getattr(getattr(module, "token_adapter", None), "base_layer", module)  # past PEFT's wrapper
-        scale = getattr(table, "embed_scale", 1.0)  # Gemma's
+        scale = getattr(_own_table(module), "embed_scale", 1.0)  # Gemma's
         for number, teacher in enumerate(self._order.teachers_E.tolist()):
             if "embed_tokens" not in self._rows[teacher]:
                 continue
@@ -131,6 +132,11 @@ class AdapterTeachers:
             rows_NH = values.to(out)[found_NR.int().argmax(1)] * scale
             out = torch.where(found_NR.any(1)[:, None], rows_NH, out[0])[None]
         return out
+
+
+def _own_table(module: torch.nn.Module) -> Any:
+    """What PEFT wraps where an adapter trains rows of it: an embedding, or a head."""
+    return getattr(getattr(module, "token_adapter", None), "base_layer", module)
 
 
 @dataclass(frozen=True)

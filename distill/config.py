@@ -61,6 +61,29 @@ class OpdConfig(TaughtConfig, RolloutConfig):
         default=0.02, ge=0, lt=1, description="By which share it has to fall, from so many steps to the next so many."
     )
 
+    num_processes: PositiveInt = Field(
+        default=1,
+        description="Processes that train together, each on a GPU of its own; per_device_train_batch_size is of each.",
+    )
+    fsdp: bool = Field(
+        default=False,
+        description="Leave each process a part of student and teachers (FSDP2), put together layer by layer; else "
+        "each has all of them (DDP).",
+    )
+
+    def processes(self) -> int:
+        return self.num_processes
+
+    @model_validator(mode="after")
+    def _processes_can_be_together(self) -> "OpdConfig":
+        if self.num_processes > 1 and self.use_vllm and self.vllm_mode == "server":
+            raise ValueError("num_processes: each process samples for itself; take out vllm_mode: server")
+        if self.fsdp and self.num_processes == 1:
+            raise ValueError("fsdp shards over processes: set num_processes as well, or take it out")
+        if self.fsdp and not self.use_vllm:
+            raise ValueError("fsdp: transformers cannot sample with parts of a model; set use_vllm: true")
+        return self
+
     @model_validator(mode="after")
     def _estimates_are_of_the_reverse_kl(self) -> "OpdConfig":
         if (self.estimator == "top_k") != (self.teacher_top_k is not None):

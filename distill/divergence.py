@@ -19,6 +19,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from polymath.heads import logit_scale, logit_softcap
+from polymath.sharding import whole
 
 MIB = 2**20
 ROOM = {"cuda": 224 * MIB, "cpu": 64 * MIB}  # of both models' logits
@@ -35,22 +36,29 @@ class Head:
     softcap: float | None = None
 
     @classmethod
-    def of(cls, model: Any) -> "Head":
-        """A model's as it is now: an adapter may train rows of it, and adapters are switched."""
-        module, config = model.get_output_embeddings(), model.config.get_text_config()
+    def of(cls, model: Any, module: Any = None) -> "Head":
+        """A model's as it is now: an adapter may train rows of it, and adapters are switched.
+
+        `module` is what holds the weight, where that is another one.
+        """
+        module, config = module or model.get_output_embeddings(), model.config.get_text_config()
         if isinstance(module, LoraLayer):
             raise ValueError("an adapter changes the head: take lm_head out of target_modules")
+        bias = getattr(module, "bias", None)
         return cls(
-            module.weight,
-            getattr(module, "bias", None),
-            logit_scale(config),
-            logit_softcap(config),
+            whole(module.weight), None if bias is None else whole(bias), logit_scale(config), logit_softcap(config)
         )
 
     def to(self, device: torch.device) -> "Head":
         """The same on a device."""
         bias = None if self.bias_V is None else self.bias_V.to(device, non_blocking=True)
         return replace(self, weight_VH=self.weight_VH.to(device, non_blocking=True), bias_V=bias)
+
+    def copied(self) -> "Head":
+        """The same in memory of its own, pinned where there is a GPU."""
+        weight = self.weight_VH.detach().clone()
+        bias = None if self.bias_V is None else self.bias_V.detach().clone()
+        return replace(self, weight_VH=weight.pin_memory() if torch.cuda.is_available() else weight, bias_V=bias)
 
     def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
         """Before `scale` and `softcap`, `[N, V]`, of states that have the weight's type."""

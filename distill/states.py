@@ -6,6 +6,7 @@ import torch
 
 from polymath.packed import Packed, backbone
 from polymath.rollouts import Batch
+from polymath.sharding import is_sharded
 
 
 def written(batch: Batch) -> torch.Tensor:
@@ -25,4 +26,6 @@ def states_before(model: Any, batch: Batch) -> torch.Tensor:
     width = batch["prompt_ids"].shape[1]
     predicts = torch.nn.functional.pad(written(batch), (width - 1, 1)).bool()
     hidden = backbone(model)(**packed.inputs()).last_hidden_state[0]
+    if is_sharded(model):  # a sharded head comes with its forward, and is let go when all of it was called
+        model.get_output_embeddings()(hidden[:0])
     return hidden[predicts[packed.mask_BT]]

@@ -15,6 +15,7 @@ from distill.states import states_before
 from polymath import models
 from polymath.packed import use_packed_attention
 from polymath.rollouts import Batch
+from polymath.sharding import shard, within
 
 
 class Teachers(Protocol):
@@ -46,6 +47,8 @@ class ModelTeacher:
         self.teacher_ids, self.model = [teacher_id], model
         # what is tied is there once
         self._residence = Residence([*model.parameters(), *model.buffers()], device)
+        with self.active():
+            use_packed_attention(model)
 
     def fetch(self) -> None:
         """See `Teachers.fetch`."""
@@ -64,6 +67,31 @@ class ModelTeacher:
     def head(self, teacher_id: str) -> Head:
         """See `Teachers.head`; the rest of the model stays where it is."""
         return Head.of(self.model).to(self._residence.device)
+
+
+class ShardedTeacher:
+    """A model of its own, of which each process has a part, in the host's memory; its head each process has whole."""
+
+    def __init__(self, teacher_id: str, model: Any, device: torch.device) -> None:
+        self.teacher_ids, self.model, self._device = [teacher_id], model, device
+        use_packed_attention(model)
+        self._head = Head.of(model).copied()  # each process learns from whom it likes
+        shard(model, device)
+
+    def fetch(self) -> None:
+        """See `Teachers.fetch`: layers come one by one, and each one beside the work of the last."""
+
+    def active(self) -> AbstractContextManager[None]:
+        """See `Teachers.active`."""
+        return torch.no_grad()
+
+    def states(self, batch: Batch, teacher_ids: Sequence[str]) -> torch.Tensor:
+        """See `Teachers.states`; all processes have to call this."""
+        return within(self.model, states_before, self.model, batch)
+
+    def head(self, teacher_id: str) -> Head:
+        """See `Teachers.head`."""
+        return self._head.to(self._device)
 
 
 def check_vocabularies(origin: Path, others: Mapping[str, Path]) -> None:
@@ -88,8 +116,11 @@ def load_teachers(
     dtype: models.Dtype,
     device: torch.device,
     products: torch.dtype = torch.float32,
+    kind: type[ModelTeacher] | type[ShardedTeacher] = ModelTeacher,
 ) -> list[Teachers]:
     """Each teacher once, by `folders`' ids; `products` is the type in which adapters multiply.
+
+    `kind` is what becomes of a teacher that is a model of its own.
 
     Raises `ValueError` where a teacher's vocabulary is not as large as the student's.
     """
@@ -101,7 +132,7 @@ def load_teachers(
         and models.base_of(folder) == student_base
         and is_plain(folder)
     }
-    teachers: list[Teachers] = [AdapterTeachers(student, adapters, products)] if adapters else []
+    teachers: list[Teachers] = [AdapterTeachers(student, adapters, products, device)] if adapters else []
     for teacher_id, folder in folders.items():
         if teacher_id in adapters:
             continue
@@ -112,8 +143,5 @@ def load_teachers(
                 f"teacher {teacher_id!r} ({folder}) has {theirs} tokens and the student {ours}: a divergence over the "
                 "whole vocabulary needs one vocabulary; train the teacher from the student's own origin"
             )
-        teacher = ModelTeacher(teacher_id, model, device)
-        with teacher.active():
-            use_packed_attention(model)
-        teachers.append(teacher)
+        teachers.append(kind(teacher_id, model, device))
     return teachers

@@ -1,20 +1,20 @@
 """On-policy distillation: one student learns from the specialists of all domains on what it writes itself."""
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from trl.trainer.distillation_config import DistillationConfig
 
 from distill.config import OpdConfig
 from distill.estimates import estimate_named
 from distill.manifest import ManifestCallback, check_manifest, manifest_of
-from distill.teachers import check_vocabularies, load_teachers
+from distill.teachers import ModelTeacher, ShardedTeacher, check_vocabularies, load_teachers
 from distill.trainer import START, MultiTeacherTrainer
 from distill.watch import TeacherWatch
 from polymath import models
 from polymath.data import prompt_dataset
-from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 from polymath.training import (
     AlarmCallback,
@@ -30,7 +30,7 @@ from polymath.training import (
 def run(job: StageJob, report: Report) -> None:
     """Train on the divergence from each sample's own teacher for `max_steps` steps."""
     config = cast(OpdConfig, job.config)
-    folder = StageDir(job.folder)
+    folder = job.files
     folders = {domain: job.models[stage] for domain, stage in config.teacher_models.items()}
     check_vocabularies(job.models[config.from_], {f"teacher_models.{name}": own for name, own in folders.items()})
     manifest = manifest_of(folders)
@@ -45,12 +45,14 @@ def run(job: StageJob, report: Report) -> None:
         estimate=estimate_named(config.estimator, config.teacher_top_k),
         extrapolation=config.extrapolation,
         model=materials.model,
-        args=DistillationConfig(**rollout_arguments(job), beta=config.beta),
+        args=DistillationConfig(**rollout_arguments(job), **_sharding(config), beta=config.beta),
         train_dataset=prompt_dataset(materials.rows),
         processing_class=materials.tokenizer,
         peft_config=materials.peft_config,
         callbacks=[AlarmCallback(watch, folder, report), ManifestCallback(folder.checkpoints, manifest)],
     )
+    if (plugin := trainer.accelerator.state.fsdp_plugin) is not None:
+        plugin.mixed_precision_policy = MixedPrecisionPolicy()  # types are autocast's affair, as with one process
     load = partial(
         load_teachers,
         student=trainer.model,
@@ -58,7 +60,15 @@ def run(job: StageJob, report: Report) -> None:
         dtype=config.dtype,
         device=trainer.accelerator.device,
         products=torch.bfloat16 if config.bf16 else torch.float32,
+        kind=ShardedTeacher if config.fsdp else ModelTeacher,
     )
     trainer.teachers = load(folders=folders)
     trainer.start = load(folders={START: job.models[config.from_]}) if config.extrapolation != 1 else []
     train(trainer, job, report)
+
+
+def _sharding(config: OpdConfig) -> dict[str, Any]:
+    """What transformers is told of several processes."""
+    if not config.fsdp:
+        return {"ddp_find_unused_parameters": False} if config.num_processes > 1 else {}
+    return {"fsdp": True, "fsdp_config": {"version": 2}}

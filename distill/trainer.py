@@ -13,9 +13,10 @@ import time
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from itertools import accumulate, cycle, islice, pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.divergence import Head, Kernel, Reference, divergence, product_type
@@ -31,13 +32,17 @@ START = "start"  # what teachers are extrapolated from
 SEQUENCES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask")
 
 
-def domain_scales(teacher_index: torch.Tensor, lengths: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def domain_tokens(teacher_index: torch.Tensor, lengths: torch.Tensor, teachers: int) -> torch.Tensor:
+    """Tokens of each domain `[teachers]`, of rows' teachers and lengths `[B]`; float32."""
+    return torch.zeros(teachers, device=lengths.device).index_add_(0, teacher_index, lengths.float())
+
+
+def domain_scales(teacher_index: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """What each row's summed divergence is multiplied with: `w_i / tokens of domain i in the batch`.
 
-    `teacher_index` and `lengths` are `[B]`, `weights` is `[teachers]`; the result is `[B]`. The weights of the domains
+    `teacher_index` is `[B]`, `tokens` and `weights` are `[teachers]`; the result is `[B]`. The weights of the domains
     that occur are kept as they are: a batch without one domain has a smaller loss, not a reweighted one.
     """
-    tokens = torch.zeros_like(weights).index_add_(0, teacher_index, lengths.to(weights.dtype))
     return (weights / tokens.clamp(min=1))[teacher_index]
 
 
@@ -62,7 +67,7 @@ def by_tokens(tokens: Sequence[int], parts: int) -> list[slice]:
 
 
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
-    """Rows have a `domain`, which names their teacher; a batch is in the order of its teachers. One process."""
+    """Rows have a `domain`, which names their teacher; each process's batch is in the order of its teachers."""
 
     def __init__(
         self,
@@ -100,8 +105,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
         if self.has_learned_all:
             self.control.should_training_stop = True  # after this step
-        rows = unfinished(rows, self.watch.finished)
-        return super()._collect(sorted(rows, key=lambda row: self.teacher_ids.index(row["domain"])))
+        rows, episodes = super()._collect(unfinished(rows, self.watch.finished))
+        order = sorted(range(len(rows)), key=lambda place: self.teacher_ids.index(rows[place]["domain"]))
+        return [rows[place] for place in order], [episodes[place] for place in order]
 
     def _prepare_inputs(self, generation_batch: list[Batch]) -> Batch:
         """A micro-batch. TRL's are shuffled and of equal rows; these are in the order of teachers, and of equal tokens.
@@ -122,9 +128,12 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         batch = super()._generate_and_score_completions(inputs)
         names = [row["domain"] for row in self._rows]  # as they were collected
         index = torch.tensor([self.teacher_ids.index(name) for name in names], device=self.accelerator.device)
+        lengths, processes = written(batch).sum(1), self.accelerator.num_processes
+        tokens = self._of_all(domain_tokens(index, lengths, len(self.teacher_ids)))
         batch |= {
             "teacher_index": index,
-            "domain_scale": domain_scales(index, written(batch).sum(1), self.domain_weights),
+            # Of all processes' tokens; gradients are means over the processes
+            "domain_scale": domain_scales(index, tokens, self.domain_weights) * processes,
             "place": torch.arange(len(index), device=index.device),
         }
         started = time.perf_counter()
@@ -134,6 +143,10 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         self._log("time/teachers", time.perf_counter() - started)
         self._keep_some()
         return batch
+
+    def _of_all(self, own: torch.Tensor) -> torch.Tensor:
+        """The sum of what the processes have."""
+        return cast(torch.Tensor, self.accelerator.reduce(own, "sum"))
 
     def _keep_some(self) -> None:
         kept = [
@@ -150,21 +163,32 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _scored(self, batch: Batch, known: Sequence[Teachers], names: Sequence[str]) -> list[torch.Tensor]:
         """Of each row what the one so named makes of it: `[tokens written, H]` on the host, in the type of products."""
         states: dict[int, torch.Tensor] = {}
-        present = [own for own in known if not set(own.teacher_ids).isdisjoint(names)]
-        for teachers, following in zip(present, [*present[1:], None], strict=True):
-            places = [place for place, name in enumerate(names) if name in teachers.teacher_ids]
+        work = [(teachers, self._turns(teachers, names)) for teachers in known]
+        work = [(teachers, turns) for teachers, turns in work if turns]
+        for (teachers, turns), following in zip(work, [*work[1:], None], strict=True):
             with teachers.active(), self.accelerator.autocast():
                 if following is not None:
-                    following.fetch()  # while these score
-                for start in range(0, len(places), self._train_batch_size):
-                    some = places[start : start + self._train_batch_size]
-                    own = {key: batch[key][some] for key in SEQUENCES}
-                    hidden = teachers.states(own, [names[place] for place in some])
-                    hidden = _on_host(hidden.to(product_type(hidden)))
-                    states |= zip(some, hidden.split(written(own).sum(1).tolist()), strict=True)
+                    following[0].fetch()  # while these score
+                for places in turns:
+                    own = {key: batch[key][places or [0]] for key in SEQUENCES}
+                    hidden = teachers.states(own, [names[place] for place in places] or teachers.teacher_ids[:1])
+                    if places:
+                        hidden = _on_host(hidden.to(product_type(hidden)))
+                        states |= zip(places, hidden.split(written(own).sum(1).tolist()), strict=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # what was copied has arrived
         return [states[place] for place in range(len(states))]
+
+    def _turns(self, teachers: Teachers, names: Sequence[str]) -> list[list[int]]:
+        """The places of teachers' rows, as many at once as in training.
+
+        What is sharded computes in all processes or in none: one that has no rows left scores one for nobody.
+        """
+        places = [place for place, name in enumerate(names) if name in teachers.teacher_ids]
+        size = self._train_batch_size
+        turns = [places[start : start + size] for start in range(0, len(places), size)]
+        most = max(gather_object([len(turns)])) if self.is_fsdp_enabled else len(turns)
+        return turns + [[]] * (most - len(turns))
 
     def _compute_loss(
         self, unwrapped_student: Any, inputs: Batch, num_items_in_batch: Any
@@ -216,11 +240,14 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
 
     def _note_teachers(self) -> None:
         """Each teacher's share of the step's tokens, and means over these, where it has any."""
-        tokens = torch.stack([self._told[teacher_id][3] for teacher_id in self.teacher_ids])
-        for teacher_id, share in zip(self.teacher_ids, (tokens / tokens.sum().clamp(min=1)).tolist(), strict=True):
+        told = torch.stack([self._told[teacher_id] for teacher_id in self.teacher_ids])
+        sums, tokens = self._of_all(told).split([3, 1], dim=1)
+        shares, means = tokens[:, 0] / tokens.sum().clamp(min=1), sums / tokens
+        for teacher_id, share, (kl, entropy, agreement) in zip(
+            self.teacher_ids, shares.tolist(), means.tolist(), strict=True
+        ):
             self._log(f"token_share/{teacher_id}", share)
             if share:
-                kl, entropy, agreement = (self._told[teacher_id][:3] / self._told[teacher_id][3]).tolist()
                 self._log(f"kl/{teacher_id}", kl)
                 self._log(f"policy/entropy/{teacher_id}", entropy)
                 self._log(f"agreement/{teacher_id}", agreement)

@@ -1,4 +1,4 @@
-"""How a stage starts: in a process of its own, which dies with the one that started it.
+"""How a stage starts: in processes of its own, one a GPU that it asks for, which die with the one that started them.
 
 On a machine without GPU the processes are forked from a server that has imported torch and TRL once; where there is a
 GPU they are spawned, because a CUDA driver does not survive a fork.
@@ -9,15 +9,18 @@ import importlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from polymath.hardware import count_gpus
 from polymath.run_dir import StageDir
@@ -33,23 +36,54 @@ ENVIRONMENT = {
 }
 
 
+class StageProcesses:
+    """A running stage: progress and errors come over connections, each of which ends with its process."""
+
+    def __init__(self, by_connection: dict[Connection, BaseProcess], slots: Sequence[int]) -> None:
+        self.by_connection, self.slots = by_connection, list(slots)
+        self.exitcode: int | None = 0  # of the first that failed
+
+    def end(self, connection: Connection) -> bool:
+        """Note that one has ended; if it failed, so do the others, who would wait for it. Whether it was the last."""
+        process = self.by_connection.pop(connection)
+        process.join()
+        if process.exitcode and not self.exitcode:
+            self.exitcode = process.exitcode
+            self.terminate()
+        return not self.by_connection
+
+    def terminate(self) -> None:
+        """End those that still run."""
+        for process in self.by_connection.values():
+            process.terminate()
+
+
 @dataclass(frozen=True)
-class StageProcess:
-    """A running stage: progress and an error come over `connection`, then the process ends."""
+class Place:
+    """Of one of a stage's processes."""
 
-    process: BaseProcess
-    connection: Connection
-    slot: int
+    slot: int  # the GPU, where there are several
+    count: int
+    port: int  # where the first one waits for the others
 
 
-def start(job: StageJob, runner: str, slot: int, preload: Iterable[str]) -> StageProcess:
-    """Start `runner.run(job, report)`; `slot` chooses the GPU where there are several."""
-    context = _context(preload)
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_main, args=(job, runner, slot, theirs), name=job.name)
-    process.start()
-    theirs.close()
-    return StageProcess(process, ours, slot)
+def start(job: StageJob, runner: str, slots: Sequence[int], preload: Iterable[str]) -> StageProcesses:
+    """Start `runner.run(job, report)` in a process for each of these slots."""
+    context, port, running = _context(preload), _free_port(), {}
+    for rank, slot in enumerate(slots):
+        ours, theirs = context.Pipe(duplex=False)
+        own, place = replace(job, rank=rank), Place(slot, len(slots), port)
+        process = context.Process(target=_main, args=(own, runner, place, theirs), name=f"{job.name}-{rank}")
+        process.start()
+        theirs.close()
+        running[ours] = process
+    return StageProcesses(running, slots)
+
+
+def _free_port() -> int:
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        return int(own.getsockname()[1])
 
 
 def _context(preload: Iterable[str]) -> SpawnContext | ForkServerContext:
@@ -62,41 +96,62 @@ def _context(preload: Iterable[str]) -> SpawnContext | ForkServerContext:
     return context
 
 
-def _main(job: StageJob, runner: str, slot: int, connection: Connection) -> None:
+def _main(job: StageJob, runner: str, place: Place, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    folder = StageDir(job.folder)
-    with folder.log.open("a") as log, (job.folder / ".lock").open("w") as lock:
+    folder = job.files
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.log.open("a") as log, (folder.path / ".lock").open("w") as lock:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
         fcntl.flock(lock, fcntl.LOCK_EX)  # a process of a run that was killed may take a moment to die
         try:
-            _run(job, runner, slot, connection, folder)
+            _run(job, runner, place, connection)
         except BaseException as error:
             traceback.print_exc()
             connection.send(f"{type(error).__name__}: {error}")
+            if place.count > 1:
+                os._exit(1)  # an orderly end might wait for the others
             sys.exit(1)
 
 
-def _run(job: StageJob, runner: str, slot: int, connection: Connection, folder: StageDir) -> None:
-    state = folder.read_state()
+def _run(job: StageJob, runner: str, place: Place, connection: Connection) -> None:
+    folder, state = job.files, StageDir(job.folder).read_state()
     if state.get("status") == "done" and state.get("fingerprint") == job.fingerprint:
         return  # the process of a run that was killed lived long enough to finish
     started = time.time()
-    attempts = folder.read_state().get("attempts", 0) + 1
     folder.update_state(
         name=job.name, kind=job.config.kind, fingerprint=job.fingerprint, seed=job.seed, threads=job.threads,
-        status="running", error=None, attempts=attempts,
+        status="running", error=None, attempts=folder.read_state().get("attempts", 0) + 1,
     )  # fmt: skip
     if count_gpus():
         devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[slot] if devices else str(slot)
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[place.slot] if devices else str(place.slot)
+    if place.count > 1:
+        _join(job.rank, place)
     import torch
 
-    torch.set_num_threads(job.threads)
-    importlib.import_module(runner).run(job, lambda *progress: connection.send(progress))
+    torch.set_num_threads(max(1, job.threads // place.count))
+    importlib.import_module(runner).run(job, partial(_report, job.rank, connection))
     folder.update_state(status="done", seconds=round(time.time() - started, 2))
+
+
+def _join(rank: int, place: Place) -> None:
+    """What torch and accelerate have to know; each process sees one GPU, which is number 0 to it."""
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(place.count),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(place.port),
+    }
+
+
+def _report(rank: int, connection: Connection, *progress: Any) -> None:
+    if rank == 0:  # the others have the same to tell
+        connection.send(progress)
 
 
 def _die_with_parent() -> None:

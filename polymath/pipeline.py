@@ -12,14 +12,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from polymath import launch
 from polymath.domains import Domain
 from polymath.domains.python import find_module
 from polymath.hardware import count_gpus
-from polymath.launch import StageProcess
+from polymath.launch import StageProcesses
 from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
 from polymath.recipe import Recipe
@@ -200,12 +201,13 @@ class Pipeline:
         self.sandbox, self.seed = recipe.sandbox, recipe.seed
         self.plans = {plan.job.name: plan for plan in plan(recipe, run)}
         self.slots = list(range(count_gpus() or os.cpu_count() or 1))
-        self.running: dict[str, StageProcess] = {}
+        self.running: dict[str, StageProcesses] = {}
         self.done: set[str] = set()
         self.errors: dict[str, str] = {}
 
     def run(self) -> None:
         """Finish every stage. Raises `StageFailed` once those that could still finish have."""
+        self._check_slots()
         for stage in self.plans.values():
             self._settle(stage)
         self._check_gold()
@@ -214,9 +216,19 @@ class Pipeline:
                 self._listen()
         finally:
             for stage in self.running.values():
-                stage.process.terminate()
+                stage.terminate()
         if self.errors:
             raise StageFailed("\n".join(self.errors.values()))
+
+    def _check_slots(self) -> None:
+        """No stage starts that asks for more than there is, for then the run would wait for ever."""
+        for name, stage in self.plans.items():
+            if (asked := stage.job.config.processes()) > len(self.slots):
+                what = "GPUs" if count_gpus() else "cores"
+                raise StageFailed(
+                    f"stage {name}: num_processes is {asked}, and this machine has {len(self.slots)} {what}: lower it, "
+                    "and raise gradient_accumulation_steps as much for the same batch"
+                )
 
     def _check_gold(self) -> None:
         """No stage starts on a verifier that its domain's own answers fail, or without the sandbox that it needs."""
@@ -249,7 +261,8 @@ class Pipeline:
     def _start_ready(self) -> bool:
         for name, stage in self.plans.items():
             waits = name in self.done or name in self.running or name in self.errors
-            if self.slots and not waits and self.done.issuperset(stage.parents):
+            fits = len(self.slots) >= stage.job.config.processes()
+            if fits and not waits and self.done.issuperset(stage.parents):
                 self._start(stage)
         return bool(self.running)
 
@@ -265,20 +278,22 @@ class Pipeline:
         job.folder.mkdir(parents=True, exist_ok=True)
         self.run_dir.event("resumed" if again else "started", stage=job.name)
         self.display.started(job.name, again)
-        self.running[job.name] = launch.start(job, RUNNERS[job.config.kind], self.slots.pop(0), RUNNERS.values())
+        slots = [self.slots.pop(0) for _ in range(job.config.processes())]
+        self.running[job.name] = launch.start(job, RUNNERS[job.config.kind], slots, RUNNERS.values())
 
     def _listen(self) -> None:
         """Wait for news from any stage and take it in."""
-        by_connection = {stage.connection: name for name, stage in self.running.items()}
-        for connection in multiprocessing.connection.wait(list(by_connection)):
-            name = by_connection[connection]  # type: ignore[index]
+        by_connection = {own: name for name, stage in self.running.items() for own in stage.by_connection}
+        for connection in cast(list[Connection], multiprocessing.connection.wait(list(by_connection))):
+            name = by_connection[connection]
             try:
-                news = self.running[name].connection.recv()
+                news = connection.recv()
             except EOFError:
-                self._end(name)
+                if self.running[name].end(connection):
+                    self._end(name)
                 continue
             if isinstance(news, str):
-                self.errors[name] = news
+                self.errors.setdefault(name, news)  # what the others say after that follows from it
                 continue
             step, total, metrics, *notices = news
             self.display.progress(name, step, total, metrics)
@@ -288,16 +303,14 @@ class Pipeline:
 
     def _end(self, name: str) -> None:
         stage = self.running.pop(name)
-        stage.process.join()
-        self.slots.append(stage.slot)
-        self.slots.sort()
+        self.slots = sorted([*self.slots, *stage.slots])
         folder = self.plans[name].folder
-        if stage.process.exitcode == 0:
+        if stage.exitcode == 0:
             self.done.add(name)
             self.run_dir.event("finished", stage=name)
             self.display.finished(name, folder.read_state()["seconds"])
             return
-        cause = self.errors.get(name) or _cause(stage.process.exitcode)
+        cause = self.errors.get(name) or _cause(stage.exitcode)
         folder.update_state(status="failed", error=cause)
         self.run_dir.event("failed", stage=name, error=cause)
         self.errors[name] = f"stage {name}: {cause}\n  the whole story: {folder.log}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase
 from trl.trainer.utils import RepeatSampler
 
@@ -107,7 +108,7 @@ class RolloutMixin:
 
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
         """The rows to train on, and what was sampled for each."""
-        episodes = self._roll_out(rows, 0)
+        episodes = self._roll_out(rows, cast(Any, self).accelerator.process_index * len(rows))
         self._note(rows, episodes)
         return rows, episodes
 
@@ -179,6 +180,17 @@ class RolloutMixin:
             self._log(f"length/clipped_ratio{mode}", sum(episode.is_truncated for episode in own) / len(own))
             if mode:
                 self._log(f"turns{mode}", sum(len(episode.turns) for episode in own) / len(own))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Means are over what all processes have noted; each of them logs the same."""
+        metrics = cast(Any, self)._metrics["train"]
+        together: defaultdict[str, list[float]] = defaultdict(list)
+        for own in gather_object([dict(metrics)]):
+            for name, values in own.items():
+                together[name] += values
+        metrics.clear()
+        metrics.update(together)
+        cast(Any, super()).log(logs, start_time)
 
     def _log(self, name: str, value: float) -> None:
         cast(Any, self)._metrics["train"][name].append(value)

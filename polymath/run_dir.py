@@ -3,6 +3,7 @@
     runs/<recipe>-<stamp>/   recipe.yaml  resolved.json  manifest.json  events.jsonl
       <nn>-<stage>/          stage.json  metrics.jsonl  rollouts.jsonl  samples.jsonl  sandbox.jsonl  log.txt
                              checkpoints/  model/
+        rank-<n>/            what the other processes of a stage write for themselves
       report/                index.html  *.png  summary.json
 
 A file is either whole or absent: it is written beside its place and renamed into it. Lines are appended with one write.
@@ -88,20 +89,20 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 class StageDir:
-    """The folder of one stage."""
+    """The folder of one stage; of its processes the first one writes there, each other one in a folder within."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.state = path / "stage.json"
-        self.metrics = path / "metrics.jsonl"
-        self.rollouts = path / "rollouts.jsonl"
-        self.samples = path / "samples.jsonl"
-        self.sandbox = path / "sandbox.jsonl"
-        self.alarms = path / "alarms.jsonl"
-        self.tokens = path / "tokens.jsonl"
-        self.scores = path / "scores"
-        self.log = path / "log.txt"
-        self.checkpoints = path / "checkpoints"
+    def __init__(self, path: Path, rank: int = 0) -> None:
+        self.path = own = path / f"rank-{rank}" if rank else path
+        self.state = own / "stage.json"
+        self.metrics = own / "metrics.jsonl"
+        self.rollouts = own / "rollouts.jsonl"
+        self.samples = own / "samples.jsonl"
+        self.sandbox = own / "sandbox.jsonl"
+        self.alarms = own / "alarms.jsonl"
+        self.tokens = own / "tokens.jsonl"
+        self.scores = own / "scores"
+        self.log = own / "log.txt"
+        self.checkpoints = path / "checkpoints"  # all of them write one
         self.model = path / "model"
 
     def read_state(self) -> dict[str, Any]:

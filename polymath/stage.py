@@ -12,6 +12,7 @@ from polymath.domains import Domain
 from polymath.engine.config import RANKS, EngineConfig
 from polymath.hardware import multiplies_in_bfloat16
 from polymath.models import Dtype
+from polymath.run_dir import StageDir
 from polymath.strict import StrictModel
 
 BASE = "base"  # the name under which stages refer to the recipe's model
@@ -70,6 +71,10 @@ class StageConfig(StrictModel):
     def domain_names(self) -> tuple[str, ...]:
         """The domains whose tasks this stage draws."""
         return ()
+
+    def processes(self) -> int:
+        """How many run it together; each has a GPU of its own where there are any."""
+        return 1
 
 
 class BaseConfig(StageConfig):
@@ -143,8 +148,8 @@ class TrainingConfig(StageConfig):
         return tuple(self.domains)
 
     def rows_per_step(self) -> int:
-        """Rows that one optimizer step takes, on one device."""
-        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+        """Rows that one optimizer step takes."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps * self.processes()
 
     def modes_per_task(self, modes: int) -> int:
         """In how many of the stage's modes a task is drawn; in turn in one of them."""
@@ -210,3 +215,9 @@ class StageJob:
     threads: int
     fingerprint: str
     extra: Mapping[str, Any]  # what only this kind of stage is given
+    rank: int = 0  # of this process, among those that run the stage
+
+    @property
+    def files(self) -> StageDir:
+        """Where this process reads and writes."""
+        return StageDir(self.folder, self.rank)

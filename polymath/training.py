@@ -4,7 +4,7 @@ import resource
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -22,6 +22,7 @@ from polymath.engine.opening import open_engine
 from polymath.engine.protocol import Sampling
 from polymath.engine.wal import TokenLog, step_of
 from polymath.run_dir import StageDir, append_line, keep_lines, read_lines, whole_folder
+from polymath.sharding import whole
 from polymath.stage import RolloutConfig, StageJob, TrainingConfig
 from polymath.vocabulary import fit_fused_head, new_tokens
 
@@ -67,7 +68,7 @@ def prepare(job: StageJob) -> Materials:
         install(tokenizer)  # saved with the model: whoever loads it renders and reads as it was trained
     rows = draw_rows(job, form, config.num_rows or config.max_steps * config.rows_per_step())
     data.check_budgets(rows, tokenizer)
-    StageDir(job.folder).update_state(rows=len(rows), data_sha256=data.digest(rows))
+    job.files.update_state(rows=len(rows), data_sha256=data.digest(rows))
     model = models.load_model(source, config.dtype, trainable=config.lora is not None)
     return Materials(
         model=model,
@@ -113,7 +114,7 @@ def training_arguments(job: StageJob) -> dict[str, Any]:
         "warmup_steps weight_decay adam_beta2 max_grad_norm bf16 gradient_checkpointing save_steps logging_steps"
     )
     return {name: getattr(config, name) for name in same_names.split()} | {
-        "output_dir": str(StageDir(job.folder).checkpoints),
+        "output_dir": str(job.files.checkpoints),
         "seed": job.seed,
         "save_total_limit": 2,
         "report_to": "none",
@@ -147,7 +148,7 @@ def rollout_settings(job: StageJob, materials: Materials) -> dict[str, Any]:
     assert isinstance(eos, int)
     return {
         "form": materials.form,
-        "folder": StageDir(job.folder),
+        "folder": job.files,
         "engine_for": lambda policy: open_engine(
             config,
             policy,
@@ -172,7 +173,9 @@ def rollout_settings(job: StageJob, materials: Materials) -> dict[str, Any]:
 def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     """Train to the last step, from the last complete checkpoint if there is one, and put the model in its place."""
     fit_fused_head(trainer.model)
-    folder = StageDir(job.folder)
+    folder = job.files
+    if trainer.is_world_process_zero():
+        _remove_unfinished(folder.checkpoints)
     checkpoint = last_checkpoint(folder.checkpoints)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     for path in (folder.metrics, folder.rollouts, folder.alarms):
@@ -186,8 +189,7 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     # transformers stops as well where it finds no rows: that is no end
     if trainer.state.global_step < trainer.args.max_steps and not getattr(trainer, "has_learned_all", False):
         raise RuntimeError(f"training ended at step {trainer.state.global_step} of {trainer.args.max_steps}")
-    with whole_folder(folder.model) as target:
-        _save(trainer, target)
+    _hand_over(trainer, folder.model)
     if token_log is not None:
         token_log.forget(steps_up_to(training_config(job).max_steps))
     folder.update_state(peak_memory_bytes=peak_memory())
@@ -198,26 +200,39 @@ def steps_up_to(done: int) -> Callable[[str], bool]:
     return lambda name: step_of(name) <= done
 
 
-def _save(trainer: Trainer, target: Path) -> None:
-    """The model and its tokenizer; of an adapter's model the trained adapter alone, not the teachers beside it."""
+def _hand_over(trainer: Trainer, folder: Path) -> None:
+    """Put the model and its tokenizer in their place; of an adapter's model the trained adapter alone."""
     model = cast(Any, trainer.model)
-    if isinstance(model, PeftModel):
-        model.save_pretrained(str(target), selected_adapters=[str(model.active_adapter)])
-        cast(Any, trainer.processing_class).save_pretrained(target)
+    if not trainer.is_world_process_zero():
+        _ = list(_trained(model)) if isinstance(model, PeftModel) else trainer.save_model()  # gathers, writes nothing
         return
-    trainer.save_model(str(target))
-    (target / "training_args.bin").unlink()  # a pickle; stage.json says the same
+    with whole_folder(folder) as target:
+        if isinstance(model, PeftModel):
+            model.save_pretrained(
+                str(target), selected_adapters=[str(model.active_adapter)], state_dict=dict(_trained(model))
+            )
+            cast(Any, trainer.processing_class).save_pretrained(target)
+            return
+        trainer.save_model(str(target))
+        (target / "training_args.bin").unlink()  # a pickle; stage.json says the same
+
+
+def _trained(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            yield name, whole(parameter.detach())
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; younger, unfinished ones are removed."""
-    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    while by_step:
-        newest = by_step.pop()
-        if (newest / COMPLETE).exists():
-            return newest
-        shutil.rmtree(newest)
-    return None
+    """The newest checkpoint that was written to its end."""
+    complete = [path for path in folder.glob("checkpoint-*") if (path / COMPLETE).exists()]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    for path in folder.glob("checkpoint-*"):
+        if not (path / COMPLETE).exists():
+            shutil.rmtree(path)
 
 
 def peak_memory() -> int:
@@ -259,6 +274,8 @@ class RunCallback(TrainerCallback):
         self.report(state.global_step, state.max_steps, self.latest)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if args.world_size > 1:
+            torch.distributed.barrier()  # each process writes a part
         (self.folder.checkpoints / f"checkpoint-{state.global_step}" / COMPLETE).touch()
         if self.token_log is not None:
             self.token_log.forget(steps_up_to(state.global_step))

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from transformers import AutoConfig
 
 from polymath.engine.config import RANKS
-from polymath.engine.delivery import Adapter, adapter_of, weights_of
+from polymath.engine.delivery import Adapter, adapter_of, parts_of, weights_of
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
 from polymath.engine.readback import adapter_difference, rows_difference, weights_equal
 
@@ -75,6 +75,7 @@ class ColocatedEngine:
                 max_logprobs=settings.max_logprobs,
                 logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
                 enforce_eager=self._on_cpu,
+                distributed_executor_backend=_executor(),
                 disable_log_stats=True,
                 **lora,
                 kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
@@ -114,7 +115,7 @@ class ColocatedEngine:
 
     def _weights_equal(self, policy: Any) -> dict[str, bool]:
         head = {"lm_head.weight": policy.get_output_embeddings().weight}
-        return weights_equal(self._runner.model, head | dict(weights_of(policy)), self.version)
+        return weights_equal(self._runner.model, head | parts_of(policy), self.version)
 
     @property
     def _runner(self) -> Any:
@@ -235,6 +236,11 @@ class ColocatedEngine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _executor() -> str | None:
+    """Each of a stage's processes samples by itself; vLLM has to know that they know each other already."""
+    return "external_launcher" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
 
 
 def _layer_of(name: str) -> str:

@@ -9,6 +9,8 @@ import torch
 from peft import PeftModel
 from transformers.core_model_loading import revert_weight_conversion
 
+from polymath.sharding import whole
+
 LORA = ("lora_A", "lora_B")
 _FOUND: WeakKeyDictionary[PeftModel, tuple[str, dict[str, torch.nn.Parameter]]] = WeakKeyDictionary()
 TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"  # PEFT's name of rows of the vocabulary that an adapter trains
@@ -29,7 +31,7 @@ def adapter_of(policy: PeftModel) -> Adapter:
     name = policy.active_adapter
     assert isinstance(name, str), "one adapter is trained"
     config = policy.peft_config[name].to_dict()
-    own = {path: parameter.detach() for path, parameter in _parameters(policy, name).items()}
+    own = {path: whole(parameter.detach()) for path, parameter in _parameters(policy, name).items()}
     tensors = {path: tensor for path, tensor in own.items() if any(part in path for part in LORA)}
     rows = {path.removesuffix(TOKEN_ROWS).rpartition(".")[2]: t for path, t in own.items() if path.endswith(TOKEN_ROWS)}
     if left := own.keys() - tensors.keys() - {path for path in own if path.endswith(TOKEN_ROWS)}:
@@ -49,6 +51,12 @@ def _parameters(policy: PeftModel, name: str) -> dict[str, torch.nn.Parameter]:
 
 
 def weights_of(policy: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """All weights of a model that trains them, by their names in a checkpoint, which split what transformers fuses."""
+    """All weights of a model that trains them, one after the other, see `parts_of`."""
+    for name, tensor in parts_of(policy).items():
+        yield name, whole(tensor)
+
+
+def parts_of(policy: Any) -> dict[str, torch.Tensor]:
+    """What this process has of them, by their names in a checkpoint, which split what transformers fuses."""
     own = {name: parameter.detach() for name, parameter in policy.named_parameters()}
-    yield from revert_weight_conversion(policy, own).items()
+    return revert_weight_conversion(policy, own)

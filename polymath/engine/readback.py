@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from polymath.engine.delivery import Adapter
+from polymath.sharding import columns, whole
 
 PROBED = 8  # columns of each matrix that are looked at after a delivery
 
@@ -62,9 +63,9 @@ def weights_equal(model: Any, learner: Mapping[str, torch.Tensor], turn: int) ->
     Matrices are fused there, and packed on a CPU: some of their columns are looked at, others at each `turn`, all of
     them in time. Everything else is compared in whole, but for the matrices of experts, which are not looked at.
     """
-    whole = [*_alike(model, learner)]
-    tables = [pair for pair in whole if pair.held.ndim > 1]  # too large to subtract
-    others = [pair for pair in whole if pair.held.ndim == 1] + [*_columns_of_matrices(model, learner, turn)]
+    alike = [*_alike(model, learner)]
+    tables = [pair for pair in alike if pair.held.ndim > 1]  # too large to subtract
+    others = [pair for pair in alike if pair.held.ndim == 1] + [*_columns_of_matrices(model, learner, turn)]
     apart = [*_excess(others), *((pair.held != pair.expected).any().float() for pair in tables)]
     values = torch.stack(apart).tolist() if apart else []
     equal: dict[str, bool] = {}
@@ -78,7 +79,7 @@ def _alike(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[Pair]:
     for path, held in model.named_parameters():
         own = learner.get(path)
         if own is not None and held.shape[1:] == own.shape[1:] and len(held) >= len(own):  # a vocabulary is padded
-            yield Pair(path, held[: len(own)], own.to(held))
+            yield Pair(path, held[: len(own)], whole(own).to(held))
 
 
 def _excess(pairs: list[Pair]) -> Sequence[torch.Tensor]:
@@ -115,7 +116,7 @@ def _columns_of_matrices(model: Any, learner: Mapping[str, torch.Tensor], turn: 
         held = _columns(layer, units)
         own_rows = held[: sum(map(len, parts))].split([*map(len, parts)])  # a vocabulary is padded
         for rows, part in zip(own_rows, parts, strict=True):
-            yield Pair(path, rows, part.index_select(1, places).to(rows), _rounding(rows))
+            yield Pair(path, rows, columns(part, places).to(rows), _rounding(rows))
 
 
 def _matrices(model: Any, learner: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Any, list[torch.Tensor]]]:

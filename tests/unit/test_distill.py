@@ -14,7 +14,7 @@ from trl.trainer.distillation_config import DistillationConfig
 
 from distill.estimates import estimate_named
 from distill.teachers import load_teachers
-from distill.trainer import MultiTeacherTrainer, by_tokens, domain_scales
+from distill.trainer import MultiTeacherTrainer, by_tokens, domain_scales, domain_tokens
 from distill.watch import TeacherWatch
 from polymath.chat import V4Format
 from polymath.data import Row, prompt_dataset
@@ -42,7 +42,9 @@ def tiny(seed: int) -> Any:
 
 
 def test_each_domain_weighs_what_it_should() -> None:
-    scales = domain_scales(torch.tensor([0, 1, 0]), torch.tensor([3, 10, 1]), torch.tensor([2.0, 0.5]))
+    index = torch.tensor([0, 1, 0])
+    tokens = domain_tokens(index, torch.tensor([3, 10, 1]), 2)
+    scales = domain_scales(index, tokens, torch.tensor([2.0, 0.5]))
     assert scales.tolist() == pytest.approx([0.5, 0.05, 0.5])
 
 
@@ -70,7 +72,8 @@ def inputs() -> dict[str, torch.Tensor]:
     return {
         "prompt_ids": prompt, "prompt_mask": torch.ones_like(prompt), "completion_ids": completion,
         "completion_mask": torch.ones_like(mask), "tool_mask": mask, "teacher_index": index,
-        "domain_scale": domain_scales(index, mask.sum(1), torch.tensor([1.0, 3.0])), "place": torch.arange(4),
+        "domain_scale": domain_scales(index, domain_tokens(index, mask.sum(1), 2), torch.tensor([1.0, 3.0])),
+        "place": torch.arange(4),
     }  # fmt: skip
 
 

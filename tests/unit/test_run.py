@@ -97,7 +97,6 @@ def test_an_unfinished_checkpoint_is_never_resumed(tmp_path: Path) -> None:
         if step < 150:
             (folder / COMPLETE).touch()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
-    assert not (tmp_path / "checkpoint-150").exists()
 
 
 def test_the_order_of_an_epoch_needs_no_history() -> None:
