@@ -51,8 +51,8 @@ def run(job: StageJob, report: Report) -> None:
         peft_config=materials.peft_config,
         callbacks=[AlarmCallback(watch, folder, report), ManifestCallback(folder.checkpoints, manifest)],
     )
-    if (plugin := trainer.accelerator.state.fsdp_plugin) is not None:
-        plugin.mixed_precision_policy = MixedPrecisionPolicy()  # types are autocast's affair, as with one process
+    if config.fsdp:  # types are autocast's affair, as with one process
+        cast(Any, trainer.accelerator.state).fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     load = partial(
         load_teachers,
         student=trainer.model,

@@ -44,7 +44,7 @@ class StageProcesses:
         self.exitcode: int | None = 0  # of the first that failed
 
     def end(self, connection: Connection) -> bool:
-        """Note that one has ended; if it failed, so do the others, who would wait for it. Whether it was the last."""
+        """Note that one has ended; if it failed, so do the others, who would wait for it. Whether none is left."""
         process = self.by_connection.pop(connection)
         process.join()
         if process.exitcode and not self.exitcode:
@@ -52,10 +52,11 @@ class StageProcesses:
             self.terminate()
         return not self.by_connection
 
-    def terminate(self) -> None:
+    def terminate(self, but: Connection | None = None) -> None:
         """End those that still run."""
-        for process in self.by_connection.values():
-            process.terminate()
+        for connection, process in self.by_connection.items():
+            if connection is not but:
+                process.terminate()
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,6 @@ def _main(job: StageJob, runner: str, place: Place, connection: Connection) -> N
         except BaseException as error:
             traceback.print_exc()
             connection.send(f"{type(error).__name__}: {error}")
-            if place.count > 1:
-                os._exit(1)  # an orderly end might wait for the others
             sys.exit(1)
 
 

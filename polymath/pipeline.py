@@ -294,6 +294,7 @@ class Pipeline:
                 continue
             if isinstance(news, str):
                 self.errors.setdefault(name, news)  # what the others say after that follows from it
+                self.running[name].terminate(but=connection)
                 continue
             step, total, metrics, *notices = news
             self.display.progress(name, step, total, metrics)

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate.utils import gather_object
@@ -53,6 +53,15 @@ class EpochSampler(RepeatSampler):
             for _ in range(self.repeat_count):
                 for index in indexes[start : start + self.batch_size]:
                     yield from [index] * self.mini_repeat_count
+
+
+class _Written(NamedTuple):
+    """What is noted of an episode."""
+
+    mode: str
+    tokens: int
+    is_truncated: bool
+    turns: int
 
 
 class RolloutMixin:
@@ -170,16 +179,22 @@ class RolloutMixin:
         return torch.bfloat16 if cast(Any, self).args.bf16 else torch.float32
 
     def _note(self, rows: list[Batch], episodes: list[Episode]) -> None:
-        """Log what each mode writes."""
-        groups = {"": episodes} | {
-            f"/{mode}": [own for own, row in zip(episodes, rows, strict=True) if row["mode"] == mode]
-            for mode in sorted({row["mode"] for row in rows})
+        """Log what each mode writes, over all processes."""
+        told = gather_object(
+            [
+                _Written(row["mode"], sum(episode.mask), episode.is_truncated, len(episode.turns))
+                for row, episode in zip(rows, episodes, strict=True)
+            ]
+        )
+        groups = {"": told} | {
+            f"/{mode}": [own for own in told if own.mode == mode] for mode in sorted({own.mode for own in told})
         }
         for mode, own in groups.items():
-            self._log(f"length{mode or '/mean'}", sum(sum(episode.mask) for episode in own) / len(own))
-            self._log(f"length/clipped_ratio{mode}", sum(episode.is_truncated for episode in own) / len(own))
+            _, tokens, truncated, turns = zip(*own, strict=True)
+            self._log(f"length{mode or '/mean'}", sum(tokens) / len(own))
+            self._log(f"length/clipped_ratio{mode}", sum(truncated) / len(own))
             if mode:
-                self._log(f"turns{mode}", sum(len(episode.turns) for episode in own) / len(own))
+                self._log(f"turns{mode}", sum(turns) / len(own))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Means are over what all processes have noted; each of them logs the same."""
