@@ -127,16 +127,17 @@ def _run(job: StageJob, runner: str, place: Place, connection: Connection) -> No
     if count_gpus():
         devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[place.slot] if devices else str(place.slot)
+    threads = max(1, job.threads // place.count)
     if place.count > 1:
-        _join(job.rank, place)
+        _join(job.rank, place, threads)
     import torch
 
-    torch.set_num_threads(max(1, job.threads // place.count))
+    torch.set_num_threads(threads)
     importlib.import_module(runner).run(job, partial(_report, job.rank, connection))
     folder.update_state(status="done", seconds=round(time.time() - started, 2))
 
 
-def _join(rank: int, place: Place) -> None:
+def _join(rank: int, place: Place, threads: int) -> None:
     """What torch and accelerate have to know; each process sees one GPU, which is number 0 to it."""
     os.environ |= {
         "RANK": str(rank),
@@ -145,6 +146,7 @@ def _join(rank: int, place: Place) -> None:
         "LOCAL_WORLD_SIZE": "1",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(place.port),
+        "OMP_NUM_THREADS": str(threads),  # or accelerate chooses
     }
 
 
