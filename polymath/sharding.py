@@ -25,8 +25,8 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 def columns(matrix: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Those columns of a matrix `[out, in]`, all of each."""
     if not isinstance(matrix, DTensor):
-        return matrix.index_select(1, places)
-    own = matrix.to_local().index_select(1, places)
+        return matrix.index_select(1, places.to(matrix.device))
+    own = matrix.to_local().index_select(1, places.to(matrix.device))
     shape = torch.Size([len(matrix), len(places)])
     return DTensor.from_local(
         own, matrix.device_mesh, matrix.placements, shape=shape, stride=(len(places), 1)

@@ -185,6 +185,8 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     if token_log is not None:
         token_log.forget(steps_up_to(done))
     trainer.add_callback(RunCallback(folder, report, token_log))
+    if trainer.args.device.type == "cpu":  # of several processes it is cpu:0, whither torch loads no checkpoint
+        vars(trainer.args)["_setup_devices"] = torch.device("cpu")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     # transformers stops as well where it finds no rows: that is no end
     if trainer.state.global_step < trainer.args.max_steps and not getattr(trainer, "has_learned_all", False):

@@ -136,9 +136,9 @@ def shared_tokens(kept: Path, completions: int, processes: int) -> Path:
         log = StageDir(folder, rank).tokens
         log.parent.mkdir(parents=True, exist_ok=True)
         places = range(rank * completions // processes, (rank + 1) * completions // processes)
-        names = {f"1/{place}" for place in places}
+        names = {("1", str(place)) for place in places}
         lines = (kept / "tokens.jsonl").read_text().splitlines(keepends=True)
-        log.write_text("".join(own for own in lines if json.loads(own)["key"].rpartition("/")[0] in names))
+        log.write_text("".join(own for own in lines if tuple(json.loads(own)["key"].split("/")[:2]) in names))
     return folder
 
 

@@ -38,9 +38,11 @@ def environment() -> dict[str, str]:
 def launch(environment: dict[str, str]) -> Callable[..., subprocess.Popen[bytes]]:
     """Start a command and leave it running."""
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
+    def start(*arguments: str, **settings: object) -> subprocess.Popen[bytes]:
         silent = subprocess.DEVNULL
-        return subprocess.Popen(command(*arguments), cwd=ROOT, env=environment, stdout=silent, stderr=silent)
+        return subprocess.Popen(
+            command(*arguments, **settings), cwd=ROOT, env=environment, stdout=silent, stderr=silent
+        )
 
     return start
 

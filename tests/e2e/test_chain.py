@@ -116,6 +116,35 @@ def test_killed_runs_end_like_the_uninterrupted_one(
         assert last[0] == last[1], stage
 
 
+def test_two_processes_learn_what_one_does_and_survive_a_kill(
+    launch: Callable[..., subprocess.Popen[bytes]], polymath: Polymath, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "two"
+    shutil.copytree(finished, run)
+    halves = {"merged.num_processes": 2, "merged.per_device_train_batch_size": 8}
+    process = launch("run", "recipes/miniature.yaml", "--run-dir", str(run), **halves)
+    written = run / "06-merged/rank-1/metrics.jsonl"
+    for _ in range(600):
+        time.sleep(0.1)
+        if written.exists() and len(written.read_text().splitlines()) >= 3:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    result = polymath("resume", str(run))
+    assert result.returncode == 0, result.stderr
+    ours, theirs = ([line for line in metrics(side)["06-merged"] if "train/loss" in line] for side in (run, finished))
+    assert len(ours) == len(theirs) == 6
+    for one, other in zip(ours, theirs, strict=True):
+        for name in ("train/loss", "kl/math", "kl/agent", "length/mean", "length/high", "token_share/math"):
+            assert one.get(name) == pytest.approx(other.get(name), rel=1e-3), name
+
+
+def test_too_many_processes_are_refused(polymath: Polymath, tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    result = polymath("run", "recipes/miniature.yaml", "--run-dir", run, **{"merged.num_processes": 999})
+    assert result.returncode == 1 and "stage merged: num_processes is 999, and this machine has" in result.stderr
+
+
 def test_adapters_share_one_base(polymath: Polymath, tmp_path: Path) -> None:
     run, adapter = tmp_path / "lora", "{r: 4, lora_alpha: 8}"
     names = ("sft-math", "sft-agent", "grpo-math", "grpo-agent", "merged")
