@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from polymath.stage import RolloutConfig, Shares, TrainingConfig
+from rewards import OwnVerifier, RewardSetting
 
 
 class TaughtConfig(TrainingConfig):
@@ -52,6 +53,14 @@ class OpdConfig(TaughtConfig, RolloutConfig):
     teacher_top_k: PositiveInt | None = Field(
         default=None, description="Over how many of the teacher's likeliest tokens the estimator `top_k` sums."
     )
+    outcome_weight: NonNegativeFloat = Field(
+        default=0.0,
+        description="How much a completion's reward counts beside its divergence: this times what it is above the mean "
+        "of its domain and mode makes its tokens likelier.",
+    )
+    rewards: tuple[RewardSetting, ...] = Field(
+        default=(OwnVerifier(),), min_length=1, description="What completions are worth, where outcome_weight is set."
+    )
     early_stopping_patience: PositiveInt | None = Field(
         default=None,
         description="Logged steps over which a domain's divergence has to fall, or its prompts give their places to "
@@ -82,6 +91,12 @@ class OpdConfig(TaughtConfig, RolloutConfig):
             raise ValueError("fsdp shards over processes: set num_processes as well, or take it out")
         if self.fsdp and not self.use_vllm:
             raise ValueError("fsdp: transformers cannot sample with parts of a model; set use_vllm: true")
+        return self
+
+    @model_validator(mode="after")
+    def _rewards_are_of_what_was_drawn(self) -> "OpdConfig":
+        if self.outcome_weight and (self.top_k or self.top_p < 1):
+            raise ValueError("outcome_weight needs tokens that can be any: take out top_k and top_p")
         return self
 
     @model_validator(mode="after")

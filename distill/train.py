@@ -1,5 +1,7 @@
 """On-policy distillation: one student learns from the specialists of all domains on what it writes itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ from trl.trainer.distillation_config import DistillationConfig
 from distill.config import OpdConfig
 from distill.estimates import estimate_named
 from distill.manifest import ManifestCallback, check_manifest, manifest_of
+from distill.outcome import Outcome
 from distill.teachers import ModelTeacher, ShardedTeacher, check_vocabularies, load_teachers
 from distill.trainer import START, MultiTeacherTrainer
 from distill.watch import TeacherWatch
@@ -25,6 +28,8 @@ from polymath.training import (
     rollout_settings,
     train,
 )
+from rewards.gold import CHECKED, check_rewards
+from rewards.scorer import Scorer
 
 
 def run(job: StageJob, report: Report) -> None:
@@ -38,33 +43,46 @@ def run(job: StageJob, report: Report) -> None:
         check_manifest(checkpoint, manifest)
     materials = prepare(job)
     watch = TeacherWatch([*folders], config.early_stopping_patience, config.early_stopping_threshold)
-    trainer = MultiTeacherTrainer(
-        **rollout_settings(job, materials),
-        domain_weights={domain: config.weight(domain) for domain in folders},
-        watch=watch,
-        estimate=estimate_named(config.estimator, config.teacher_top_k),
-        extrapolation=config.extrapolation,
-        model=materials.model,
-        args=DistillationConfig(**rollout_arguments(job), **_sharding(config), beta=config.beta),
-        train_dataset=prompt_dataset(materials.rows),
-        processing_class=materials.tokenizer,
-        peft_config=materials.peft_config,
-        callbacks=[AlarmCallback(watch, folder, report), ManifestCallback(folder.checkpoints, manifest)],
-    )
-    if config.fsdp:  # types are autocast's affair, as with one process
-        cast(Any, trainer.accelerator.state).fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
-    load = partial(
-        load_teachers,
-        student=trainer.model,
-        student_base=models.base_of(job.models[config.from_]),
-        dtype=config.dtype,
-        device=trainer.accelerator.device,
-        products=torch.bfloat16 if config.bf16 else torch.float32,
-        kind=ShardedTeacher if config.fsdp else ModelTeacher,
-    )
-    trainer.teachers = load(folders=folders)
-    trainer.start = load(folders={START: job.models[config.from_]}) if config.extrapolation != 1 else []
-    train(trainer, job, report)
+    with _outcome(job, config) as outcome:
+        trainer = MultiTeacherTrainer(
+            **rollout_settings(job, materials),
+            domain_weights={domain: config.weight(domain) for domain in folders},
+            watch=watch,
+            estimate=estimate_named(config.estimator, config.teacher_top_k),
+            extrapolation=config.extrapolation,
+            outcome=outcome,
+            model=materials.model,
+            args=DistillationConfig(**rollout_arguments(job), **_sharding(config), beta=config.beta),
+            train_dataset=prompt_dataset(materials.rows),
+            processing_class=materials.tokenizer,
+            peft_config=materials.peft_config,
+            callbacks=[AlarmCallback(watch, folder, report), ManifestCallback(folder.checkpoints, manifest)],
+        )
+        if config.fsdp:  # types are autocast's affair, as with one process
+            cast(Any, trainer.accelerator.state).fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
+        load = partial(
+            load_teachers,
+            student=trainer.model,
+            student_base=models.base_of(job.models[config.from_]),
+            dtype=config.dtype,
+            device=trainer.accelerator.device,
+            products=torch.bfloat16 if config.bf16 else torch.float32,
+            kind=ShardedTeacher if config.fsdp else ModelTeacher,
+        )
+        trainer.teachers = load(folders=folders)
+        trainer.start = load(folders={START: job.models[config.from_]}) if config.extrapolation != 1 else []
+        train(trainer, job, report)
+
+
+@contextmanager
+def _outcome(job: StageJob, config: OpdConfig) -> Iterator[Outcome | None]:
+    """What completions are worth, where that counts, with a bench to find out for as long as the context is open."""
+    if not config.outcome_weight:
+        yield None
+        return
+    with job.extra["open_bench"](job.extra["sandbox"], job.files.sandbox) as bench:
+        check_rewards(config.rewards, job.domains, bench, job.seed, CHECKED)
+        yield Outcome(Scorer(config.rewards, bench), config.outcome_weight)
 
 
 def _sharding(config: OpdConfig) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from accelerate.utils import gather_object
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from distill.divergence import Head, Kernel, Reference, divergence, product_type
+from distill.outcome import Outcome
 from distill.states import states_before, tokens_of_rows, written
 from distill.teachers import Teachers
 from distill.watch import TeacherWatch
@@ -76,12 +77,14 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         watch: TeacherWatch,
         estimate: Kernel | None = None,
         extrapolation: float = 1.0,
+        outcome: Outcome | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.watch = watch  # fed by a callback
         self.estimate = estimate  # None: the divergence is exact
         self.extrapolation = extrapolation
+        self.outcome = outcome
         self.teacher_ids = list(domain_weights)
         self.domain_weights = torch.tensor(list(domain_weights.values()), device=self.accelerator.device)
         self.teachers: list[Teachers] = []  # set before training: adapters need the model that is trained
@@ -135,6 +138,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             # Of all processes' tokens; gradients are means over the processes
             "domain_scale": domain_scales(index, tokens, self.domain_weights) * processes,
             "place": torch.arange(len(index), device=index.device),
+            "advantage": torch.tensor(self._advantages(), device=index.device),
         }
         started = time.perf_counter()
         self._states = self._scored(batch, self.teachers, names)
@@ -143,6 +147,17 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         self._log("time/teachers", time.perf_counter() - started)
         self._keep_some()
         return batch
+
+    def _advantages(self) -> list[float]:
+        """Of each row, by its outcome; 0 where none is asked for."""
+        if self.outcome is None:
+            return [0.0] * len(self._rows)
+        started = time.perf_counter()
+        rewards = self.outcome.rewards(self._rows)
+        self._log("time/rewards", time.perf_counter() - started)
+        for reward in rewards:
+            self._log("reward/total", reward)
+        return self.outcome.advantages(self._rows, rewards)
 
     def _of_all(self, own: torch.Tensor) -> torch.Tensor:
         """The sum of what the processes have."""
@@ -206,6 +221,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         student_NH, head = states_before(student, inputs), Head.of(student)
         row_N = torch.arange(len(inputs["place"]), device=student_NH.device).repeat_interleave(written(inputs).sum(1))
         teacher_N, scale_N = inputs["teacher_index"][row_N], inputs["domain_scale"][row_N]
+        advantage_N = inputs["advantage"][row_N]
         tokens_N = inputs["completion_ids"][written(inputs).bool()]
         loss, entropy = student_NH.new_zeros((), dtype=torch.float32), student_NH.new_zeros((), dtype=torch.float32)
         for index in inputs["teacher_index"].unique().tolist():
@@ -215,6 +231,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
             told = divergence(
                 student_NH[own_N], head, teacher_NH, self._head_of(self.teacher_ids[index]), scale_N[own_N],
                 beta=self.beta, temperature=self.temperature, estimate=self.estimate, tokens_N=tokens_N[own_N],
+                advantages_N=None if self.outcome is None else advantage_N[own_N],
                 reference=self._reference(places),
             )  # fmt: skip
             loss, entropy = loss + told.loss, entropy + told.entropy_N.sum()

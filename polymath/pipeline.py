@@ -99,7 +99,7 @@ def _given(recipe: Recipe, config: StageConfig) -> dict[str, Any]:
     if isinstance(config, BaseConfig):
         names = tuple(recipe.domains) if isinstance(recipe.model, TinyModel) else ()
         extra["model"] = recipe.model
-    if config.kind in ("eval", "grpo", "off_policy"):
+    if config.kind in ("eval", "grpo", "off_policy") or getattr(config, "outcome_weight", 0):
         extra |= {"open_bench": open_bench, "sandbox": recipe.sandbox}
     own_seed = getattr(config, "seed", None)
     return {

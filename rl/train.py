@@ -10,10 +10,10 @@ from polymath.stage import StageJob
 from polymath.training import AlarmCallback, Report, draw_rows, prepare, rollout_arguments, rollout_settings, train
 from rewards import open_bench
 from rewards.gold import CHECKED, check_rewards
+from rewards.scorer import Scorer
 from rl.alarms import Alarms
 from rl.config import GrpoConfig
 from rl.refill import Reserve
-from rl.rewards import Scorer
 from rl.trainer import SpecialistTrainer
 
 RESERVE_STEPS = 8  # prompts that wait to take the place of others, in batches

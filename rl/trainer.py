@@ -14,10 +14,10 @@ from polymath.heads import logit_scale, logit_softcap
 from polymath.packed import Packed, backbone, use_packed_attention
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
+from rewards.scorer import Scorer
 from rl.config import Mode
 from rl.mismatch import importance_ratio, kept_logprobs
 from rl.refill import Reserve, has_signal
-from rl.rewards import Scorer
 
 KEPT_CHUNK = 1024  # tokens whose kept rows of the head are gathered at a time
 

@@ -180,8 +180,8 @@ def ours(
     from polymath.run_dir import StageDir
     from polymath.sandbox_config import SandboxConfig
     from rewards import PythonReward, open_bench
+    from rewards.scorer import Scorer
     from rl.refill import Reserve
-    from rl.rewards import Scorer
     from rl.trainer import SpecialistTrainer
 
     completions, tokens, _ = WORK[name]

@@ -27,8 +27,8 @@ from polymath.packed import compile_layers
 from polymath.run_dir import StageDir
 from polymath.sandbox_config import SandboxConfig
 from rewards import PythonReward, open_bench
+from rewards.scorer import Scorer
 from rl.refill import Reserve
-from rl.rewards import Scorer
 from rl.trainer import SpecialistTrainer
 
 

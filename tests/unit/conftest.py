@@ -18,8 +18,8 @@ from polymath.sandbox_config import SandboxConfig
 from polymath.tiny import build_tokenizer
 from rewards import Score, open_bench
 from rewards.base import RewardConfig, Workbench
+from rewards.scorer import Scorer
 from rl.refill import Reserve
-from rl.rewards import Scorer
 from rl.trainer import SpecialistTrainer
 
 WORDS = ["look up the entry of Ada and write it down"]

@@ -1,5 +1,6 @@
 """The loss of several teachers, against a dense float64 twin."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from pydantic import ValidationError
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl.trainer.distillation_config import DistillationConfig
 
+from distill.config import OpdConfig
 from distill.estimates import estimate_named
+from distill.outcome import Outcome, above_their_group
 from distill.teachers import load_teachers
 from distill.trainer import MultiTeacherTrainer, by_tokens, domain_scales, domain_tokens
 from distill.watch import TeacherWatch
@@ -21,8 +25,11 @@ from polymath.data import Row, prompt_dataset
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Sampling
 from polymath.run_dir import StageDir, read_lines
+from polymath.sandbox_config import SandboxConfig
 from polymath.tiny import build_tokenizer
 from polymath.training import AlarmCallback
+from rewards import OwnVerifier, open_bench
+from rewards.scorer import Scorer
 
 V = 300
 NAMES = ["math", "agent", "math", "agent"]  # of the rows of `inputs`
@@ -73,7 +80,7 @@ def inputs() -> dict[str, torch.Tensor]:
         "prompt_ids": prompt, "prompt_mask": torch.ones_like(prompt), "completion_ids": completion,
         "completion_mask": torch.ones_like(mask), "tool_mask": mask, "teacher_index": index,
         "domain_scale": domain_scales(index, domain_tokens(index, mask.sum(1), 2), torch.tensor([1.0, 3.0])),
-        "place": torch.arange(4),
+        "place": torch.arange(4), "advantage": torch.tensor([1.0, -0.5, 0.0, 2.0]),
     }  # fmt: skip
 
 
@@ -99,7 +106,9 @@ def trainer_for(tmp_path: Path):
     rows = [replace(row, prompt=letter, domain=domain) for letter in "abcd" for domain in ("math", "agent")]
     rows = [replace(own, prompt=own.prompt.upper() if own.domain == "agent" else own.prompt) for own in rows]
 
-    def make(student: Any, watch: TeacherWatch | None = None, **given: Any) -> MultiTeacherTrainer:
+    def make(
+        student: Any, watch: TeacherWatch | None = None, outcome: Outcome | None = None, **given: Any
+    ) -> MultiTeacherTrainer:
         settings: dict[str, Any] = {"per_device_train_batch_size": 1, "max_steps": 1} | given
         args = DistillationConfig(
             output_dir=str(tmp_path / "out"), bf16=False, use_cpu=True, report_to="none", gradient_checkpointing=False,
@@ -110,7 +119,7 @@ def trainer_for(tmp_path: Path):
         return MultiTeacherTrainer(
             form=V4Format(), domain_weights=weights, watch=watch or TeacherWatch([*weights], None, 0.0), folder=StageDir(tmp_path), model=student, args=args, processing_class=tokenizer,
             train_dataset=prompt_dataset(rows), sampling=Sampling(0, tuple(range(200, V))),
-            engine_for=lambda policy: LocalEngine(policy, seed=0),
+            engine_for=lambda policy: LocalEngine(policy, seed=0), outcome=outcome,
         )  # fmt: skip
 
     return make
@@ -134,6 +143,39 @@ def test_whole_models_teach_exactly(trainer_for, tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(got, student.model.layers[0].mlp.up_proj.weight.grad, atol=1e-6, rtol=1e-3)
     assert tokens.item() == 14
+
+
+def test_an_outcome_makes_what_was_written_likelier_beside_the_divergence(trainer_for, tmp_path: Path) -> None:
+    folders, batch, student = {}, inputs(), tiny(0)
+    for seed, name in enumerate(("math", "agent"), 1):
+        tiny(seed).save_pretrained(tmp_path / name)
+        folders[name] = tmp_path / name
+    with open_bench(SandboxConfig()) as bench:
+        trainer = trainer_for(student, outcome=Outcome(Scorer([OwnVerifier()], bench), 0.5))
+    trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
+    trainer._states = trainer._scored(batch, trainer.teachers, NAMES)
+    loss, _, _ = trainer._compute_loss(student, batch, None)
+    loss.backward()
+    got = student.model.layers[0].mlp.up_proj.weight.grad.clone()
+    student.zero_grad()
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    expected = dense(student, [tiny(1), tiny(2)], batch)
+    logprobs = student(input_ids=ids).logits[:, 2:-1].log_softmax(-1).gather(2, ids[:, 3:, None])[..., 0]
+    scales = (batch["domain_scale"] * batch["advantage"])[:, None]
+    (expected - (logprobs * batch["tool_mask"] * scales).sum()).backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(got, student.model.layers[0].mlp.up_proj.weight.grad, atol=1e-6, rtol=1e-3)
+
+
+def test_an_advantage_is_against_a_group_in_all_processes() -> None:
+    own = [("math/high", 1.0), ("math/high", 0.0), ("code/high", 1.0), ("code/high", math.nan)]
+    known = [*own, ("math/high", 0.5), ("code/high", 0.0), ("code/high", 0.0)]
+    assert above_their_group(own, known) == pytest.approx([0.5, -0.5, 2 / 3, 0.0])
+
+
+def test_an_outcome_needs_tokens_that_can_be_any() -> None:
+    with pytest.raises(ValidationError, match="take out top_k and top_p"):
+        OpdConfig(teacher_models={"math": "base"}, max_steps=1, outcome_weight=0.5, top_k=20)
 
 
 def test_an_estimate_knows_which_tokens_were_drawn(trainer_for, tmp_path: Path) -> None:

@@ -54,6 +54,30 @@ def test_a_sampled_estimate_is_exact_in_the_mean(name: str, given: dict[str, Any
     assert not torch.allclose(gradients[0], due[0], atol=1e-2)
 
 
+@pytest.mark.parametrize("name", ["exact", "sampled", "sampled_baseline", "top_k"])
+@pytest.mark.parametrize("finish", [{}, {"scale": 0.5, "softcap": 2.0}])
+def test_advantages_make_tokens_likelier_by_as_much(name: str, finish: dict[str, Any]) -> None:
+    student, head, teacher, teacher_head = case(**finish)
+    student = student.expand(3, H).clone().requires_grad_()
+    tokens, advantages, weights = (
+        torch.tensor([0, 5, 36]),
+        torch.tensor([1.0, -2.0, 0.5]),
+        torch.tensor([0.5, 1.0, 2.0]),
+    )
+    grads = []
+    for given in (None, advantages):
+        told = divergence(
+            student, head, teacher.expand(3, H), teacher_head, weights, temperature=0.7, tokens_N=tokens,
+            estimate=estimate_named(name, 5), advantages_N=given,
+        )  # fmt: skip
+        grads += torch.autograd.grad(told.loss, student)
+    logits = head.logits(student) * head.scale
+    logits = logits if head.softcap is None else head.softcap * (logits / head.softcap).tanh()
+    logprobs = (logits / 0.7).log_softmax(-1)[torch.arange(3), tokens]
+    (due,) = torch.autograd.grad(-(weights * advantages * logprobs).sum(), student)
+    assert torch.allclose(grads[1] - grads[0], due, atol=1e-5)
+
+
 def test_the_baseline_takes_noise_away() -> None:
     p = probabilities()
     (_, plain), (_, with_baseline) = of_every_token("sampled"), of_every_token("sampled_baseline")

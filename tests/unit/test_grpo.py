@@ -26,9 +26,9 @@ from rewards.base import Workbench
 from rewards.code_tests import extract
 from rewards.length import L1Exact, L1Max, SoftOverlong, l1_exact, l1_max, soft_overlong
 from rewards.score import score_batch
+from rewards.scorer import Scorer
 from rewards.style import FormatReward, Language, Repetition, language_share, repeated_share
 from rl.refill import Reserve, has_signal
-from rl.rewards import Scorer
 
 MODES = {
     "non_think": ModeConfig(think="non_think", max_completion_length=12),

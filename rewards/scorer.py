@@ -1,5 +1,7 @@
 """A recipe's rewards as TRL calls them: columns in, one number a completion out."""
 
+import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -26,6 +28,15 @@ class Scorer:
     def weights(self) -> list[float]:
         """In the same order."""
         return [setting.weight for setting in self.settings.values()]
+
+    async def totals(self, samples: Sequence[Completion]) -> list[float]:
+        """The weighted sum of each completion's rewards; NaN where none applies."""
+        columns = await asyncio.gather(*(function(sample=samples) for function in self.functions()))
+        totals = []
+        for values in zip(*columns, strict=True):
+            parts = [w * value for w, value in zip(self.weights(), values, strict=True) if value is not None]
+            totals.append(sum(parts) if parts else math.nan)
+        return totals
 
     def _function(self, label: str, setting: RewardConfig) -> RewardFunction:
         async def reward(sample: list[Completion], **_: Any) -> list[float | None]:
