@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from peft.utils.other import TrainableTokensWrapper
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from trl.trainer.distillation_config import DistillationConfig
 
@@ -58,7 +59,9 @@ def run(job: StageJob, report: Report) -> None:
             peft_config=materials.peft_config,
             callbacks=[AlarmCallback(watch, folder, report), ManifestCallback(folder.checkpoints, manifest)],
         )
-        if config.fsdp:  # types are autocast's affair, as with one process
+        if config.fsdp:
+            _check_shards(trainer.model)
+            # types are autocast's affair, as with one process
             cast(Any, trainer.accelerator.state).fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
         load = partial(
             load_teachers,
@@ -83,6 +86,15 @@ def _outcome(job: StageJob, config: OpdConfig) -> Iterator[Outcome | None]:
     with job.extra["open_bench"](job.extra["sandbox"], job.files.sandbox) as bench:
         check_rewards(config.rewards, job.domains, bench, job.seed, CHECKED)
         yield Outcome(Scorer(config.rewards, bench), config.outcome_weight)
+
+
+def _check_shards(student: Any) -> None:
+    """Rows of the vocabulary that an adapter trains stand in two modules, which would be two shards of one weight."""
+    if any(isinstance(module, TrainableTokensWrapper) for module in student.modules()):
+        raise ValueError(
+            "fsdp: the adapter trains tokens that the vocabulary was given, and their rows cannot be sharded: take fsdp "
+            "out (each process has all of the model then), or train all weights"
+        )
 
 
 def _sharding(config: OpdConfig) -> dict[str, Any]:
