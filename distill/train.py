@@ -92,8 +92,8 @@ def _check_shards(student: Any) -> None:
     """Rows of the vocabulary that an adapter trains stand in two modules, which would be two shards of one weight."""
     if any(isinstance(module, TrainableTokensWrapper) for module in student.modules()):
         raise ValueError(
-            "fsdp: the adapter trains tokens that the vocabulary was given, and their rows cannot be sharded: take fsdp "
-            "out (each process has all of the model then), or train all weights"
+            "fsdp: the adapter trains tokens that the vocabulary was given, and their rows cannot be sharded: take "
+            "fsdp out (each process has all of the model then), or train all weights"
         )
 
 
