@@ -59,7 +59,7 @@ class OpdConfig(TaughtConfig, RolloutConfig):
         "of its domain and mode makes its tokens likelier.",
     )
     rewards: tuple[RewardSetting, ...] = Field(
-        default=(OwnVerifier(),), min_length=1, description="What completions are worth, where outcome_weight is set."
+        default=(OwnVerifier(),), min_length=1, description="What completions are worth, with outcome_weight."
     )
     early_stopping_patience: PositiveInt | None = Field(
         default=None,
@@ -97,6 +97,8 @@ class OpdConfig(TaughtConfig, RolloutConfig):
     def _rewards_are_of_what_was_drawn(self) -> "OpdConfig":
         if self.outcome_weight and (self.top_k or self.top_p < 1):
             raise ValueError("outcome_weight needs tokens that can be any: take out top_k and top_p")
+        if "rewards" in self.model_fields_set and not self.outcome_weight and self.rewards != (OwnVerifier(),):
+            raise ValueError("rewards count for nothing without outcome_weight: set it (0.5, say), or take them out")
         return self
 
     @model_validator(mode="after")

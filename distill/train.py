@@ -93,7 +93,7 @@ def _check_shards(student: Any) -> None:
     if any(isinstance(module, TrainableTokensWrapper) for module in student.modules()):
         raise ValueError(
             "fsdp: the adapter trains tokens that the vocabulary was given, and their rows cannot be sharded: take "
-            "fsdp out (each process has all of the model then), or train all weights"
+            "fsdp out (each process has all of the model then), or leave them as they are, lora.train_new_tokens: false"
         )
 
 

@@ -157,6 +157,9 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         self._log("time/rewards", time.perf_counter() - started)
         for reward in rewards:
             self._log("reward/total", reward)
+        scorer = self.outcome.scorer
+        for name, value in [*scorer.part_means().items(), *scorer.means().items()]:
+            self._log(name, value)
         return self.outcome.advantages(self._rows, rewards)
 
     def _of_all(self, own: torch.Tensor) -> torch.Tensor:
@@ -170,6 +173,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
                 "completion": decode(self._tokenizer, self._episodes[place].ids),
                 "teacher_id": self._rows[place]["domain"],
             }
+            | ({} if self.outcome is None else {"rewards": self.outcome.scorer.told(place)})
             for place in places_to_show(self._rows)
         ]
         write_rollouts(self.folder, self._step_number(), kept)

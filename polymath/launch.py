@@ -41,6 +41,7 @@ class StageProcesses:
 
     def __init__(self, by_connection: dict[Connection, BaseProcess], slots: Sequence[int]) -> None:
         self.by_connection, self.slots = by_connection, list(slots)
+        self.ranks = {connection: rank for rank, connection in enumerate(by_connection)}
         self.exitcode: int | None = 0  # of the first that failed
 
     def end(self, connection: Connection) -> bool:

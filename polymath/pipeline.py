@@ -204,12 +204,13 @@ class Pipeline:
         self.running: dict[str, StageProcesses] = {}
         self.done: set[str] = set()
         self.errors: dict[str, str] = {}
+        self.logs: dict[str, Path] = {}  # of the process that failed first
 
     def run(self) -> None:
         """Finish every stage. Raises `StageFailed` once those that could still finish have."""
-        self._check_slots()
         for stage in self.plans.values():
             self._settle(stage)
+        self._check_slots()
         self._check_gold()
         try:
             while self._start_ready() or self.running:
@@ -223,11 +224,12 @@ class Pipeline:
     def _check_slots(self) -> None:
         """No stage starts that asks for more than there is, for then the run would wait for ever."""
         for name, stage in self.plans.items():
-            if (asked := stage.job.config.processes()) > len(self.slots):
-                what = "GPUs" if count_gpus() else "cores"
+            if name not in self.done and (asked := stage.job.config.processes()) > len(self.slots):
+                what = "GPUs" if count_gpus() else "CPU cores"
                 raise StageFailed(
-                    f"stage {name}: num_processes is {asked}, and this machine has {len(self.slots)} {what}: lower it, "
-                    "and raise gradient_accumulation_steps as much for the same batch"
+                    f"stage {name}: num_processes is {asked}, and this machine has {what}: {len(self.slots)}. Lower "
+                    "it, and raise gradient_accumulation_steps as much for the same batch (`polymath run --set` "
+                    "begins the stage anew)"
                 )
 
     def _check_gold(self) -> None:
@@ -293,14 +295,19 @@ class Pipeline:
                     self._end(name)
                 continue
             if isinstance(news, str):
-                self.errors.setdefault(name, news)  # what the others say after that follows from it
-                self.running[name].terminate(but=connection)
+                stage = self.running[name]
+                if name not in self.errors:  # what the others say after that follows from it
+                    self.errors[name], self.logs[name] = news, self._log_of(name, stage.ranks[connection])
+                stage.terminate(but=connection)
                 continue
             step, total, metrics, *notices = news
             self.display.progress(name, step, total, metrics)
             for notice in notices:
                 self.run_dir.event("alarm", stage=name, message=notice)
                 self.display.note(f"{name}: {notice}")
+
+    def _log_of(self, name: str, rank: int) -> Path:
+        return StageDir(self.plans[name].folder.path, rank).log
 
     def _end(self, name: str) -> None:
         stage = self.running.pop(name)
@@ -314,7 +321,7 @@ class Pipeline:
         cause = self.errors.get(name) or _cause(stage.exitcode)
         folder.update_state(status="failed", error=cause)
         self.run_dir.event("failed", stage=name, error=cause)
-        self.errors[name] = f"stage {name}: {cause}\n  the whole story: {folder.log}"
+        self.errors[name] = f"stage {name}: {cause}\n  the whole story: {self.logs.get(name, folder.log)}"
         self.display.failed(name, cause)
 
 

@@ -241,7 +241,7 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             Problem(
                 ("stages", name, "rewards", place, "target", mode), f"no mode {mode!r}{nearest(mode, recipe.modes)}"
             )
-            for place, reward in enumerate(stage.rewards if isinstance(stage, GrpoConfig) else ())
+            for place, reward in enumerate(stage.rewards if isinstance(stage, GrpoConfig | OpdConfig) else ())
             for mode in (reward.target if isinstance(reward, Target) and isinstance(reward.target, dict) else ())
             if mode not in recipe.modes
         ]

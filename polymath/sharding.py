@@ -41,7 +41,8 @@ def shard(model: Any, device: torch.device) -> None:
     policy = CPUOffloadPolicy() if device.type == "cuda" else OffloadPolicy()
     layers = [own for own in model.modules() if isinstance(own, GradientCheckpointingLayer)]
     for own in [*layers, model]:
-        fully_shard(own, offload_policy=policy)
+        # True for the model itself as well, which would keep embedding and head by default, for a backward
+        fully_shard(own, offload_policy=policy, reshard_after_forward=True)
 
 
 def within(model: Any, function: Callable[..., Result], *given: Any) -> Result:

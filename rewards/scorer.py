@@ -47,6 +47,11 @@ class Scorer:
         reward.__name__ = label
         return reward
 
+    def means(self) -> dict[str, float]:
+        """Mean of each reward over the rows that have it: `reward/<name>`."""
+        values = {label: [own.value for own in scores if own] for label, scores in self.latest.items()}
+        return {f"reward/{label}": sum(own) / len(own) for label, own in values.items() if own}
+
     def part_means(self) -> dict[str, float]:
         """Mean of each part of each reward over the rows that have it: `reward/<name>/<part>`."""
         values: dict[str, list[float]] = {}

@@ -176,6 +176,8 @@ def test_an_advantage_is_against_a_group_in_all_processes() -> None:
 def test_an_outcome_needs_tokens_that_can_be_any() -> None:
     with pytest.raises(ValidationError, match="take out top_k and top_p"):
         OpdConfig(teacher_models={"math": "base"}, max_steps=1, outcome_weight=0.5, top_k=20)
+    with pytest.raises(ValidationError, match="count for nothing without outcome_weight"):
+        OpdConfig(teacher_models={"math": "base"}, max_steps=1, rewards=("format",))  # pyright: ignore[reportArgumentType]
 
 
 def test_an_estimate_knows_which_tokens_were_drawn(trainer_for, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 from torch.multiprocessing.spawn import spawn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -35,6 +36,10 @@ def batch_of(rows: int) -> dict[str, torch.Tensor]:
     }  # fmt: skip
 
 
+def is_part(parameter: torch.Tensor) -> bool:
+    return isinstance(parameter, DTensor)
+
+
 def in_a_process(rank: int, rendezvous: str, out: str) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     torch.set_num_threads(1)
@@ -46,7 +51,7 @@ def in_a_process(rank: int, rendezvous: str, out: str) -> None:
         states = [teacher.states(batch_of(rows), ["one"] * rows) for rows in (1 + rank, 3)]  # each its own rows
     torch.save(
         {
-            "states": states, "head": teacher.head("one").weight_VH, "is_sharded": is_sharded(teacher.model),
+            "parts": [is_part(own) for own in teacher.model.parameters()], "states": states, "head": teacher.head("one").weight_VH, "is_sharded": is_sharded(teacher.model),
             "held": matrix.to_local().numel(), "whole": whole(matrix), "columns": columns(matrix, torch.tensor([3, 17])),
         },
         f"{out}/{rank}.pt",
@@ -75,5 +80,5 @@ def test_a_part_of_a_teacher_says_what_all_of_it_says(told: list[dict[str, Any]]
 def test_each_process_holds_half_and_can_see_all(told: list[dict[str, Any]]) -> None:
     matrix = tiny().model.layers[0].mlp.up_proj.weight
     for own in told:
-        assert own["is_sharded"] and own["held"] == matrix.numel() // 2
+        assert own["is_sharded"] and own["held"] == matrix.numel() // 2 and all(own["parts"])
         assert torch.equal(own["whole"], matrix) and torch.equal(own["columns"], matrix[:, [3, 17]])
