@@ -175,7 +175,7 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     fit_fused_head(trainer.model)
     folder = job.files
     if trainer.is_world_process_zero():
-        _remove_unfinished(folder.checkpoints)
+        remove_unfinished(folder.checkpoints)
     checkpoint = last_checkpoint(folder.checkpoints)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     for path in (folder.metrics, folder.rollouts, folder.alarms):
@@ -206,7 +206,10 @@ def _hand_over(trainer: Trainer, folder: Path) -> None:
     """Put the model and its tokenizer in their place; of an adapter's model the trained adapter alone."""
     model = cast(Any, trainer.model)
     if not trainer.is_world_process_zero():
-        _ = list(_trained(model)) if isinstance(model, PeftModel) else trainer.save_model()  # gathers, writes nothing
+        if isinstance(model, PeftModel):
+            dict(_trained(model))  # what is sharded is gathered by all processes, and written by the first
+        else:
+            trainer.save_model()
         return
     with whole_folder(folder) as target:
         if isinstance(model, PeftModel):
@@ -231,7 +234,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
+    """Remove the checkpoints that a crash cut short."""
     for path in folder.glob("checkpoint-*"):
         if not (path / COMPLETE).exists():
             shutil.rmtree(path)

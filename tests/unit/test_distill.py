@@ -125,11 +125,15 @@ def trainer_for(tmp_path: Path):
     return make
 
 
-def test_whole_models_teach_exactly(trainer_for, tmp_path: Path) -> None:
-    folders = {}
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """Of two teachers, whole models."""
     for seed, name in enumerate(("math", "agent"), 1):
         tiny(seed).save_pretrained(tmp_path / name)
-        folders[name] = tmp_path / name
+    return {name: tmp_path / name for name in ("math", "agent")}
+
+
+def test_whole_models_teach_exactly(trainer_for, folders: dict[str, Path], tmp_path: Path) -> None:
     student, batch = tiny(0), inputs()
     trainer = trainer_for(student)
     trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
@@ -145,11 +149,10 @@ def test_whole_models_teach_exactly(trainer_for, tmp_path: Path) -> None:
     assert tokens.item() == 14
 
 
-def test_an_outcome_makes_what_was_written_likelier_beside_the_divergence(trainer_for, tmp_path: Path) -> None:
-    folders, batch, student = {}, inputs(), tiny(0)
-    for seed, name in enumerate(("math", "agent"), 1):
-        tiny(seed).save_pretrained(tmp_path / name)
-        folders[name] = tmp_path / name
+def test_an_outcome_makes_what_was_written_likelier_beside_the_divergence(
+    trainer_for, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    batch, student = inputs(), tiny(0)
     with open_bench(SandboxConfig()) as bench:
         trainer = trainer_for(student, outcome=Outcome(Scorer([OwnVerifier()], bench), 0.5))
     trainer.teachers = load_teachers(student, tmp_path, folders, "float32", torch.device("cpu"))
@@ -180,11 +183,8 @@ def test_an_outcome_needs_tokens_that_can_be_any() -> None:
         OpdConfig(teacher_models={"math": "base"}, max_steps=1, rewards=("format",))  # pyright: ignore[reportArgumentType]
 
 
-def test_an_estimate_knows_which_tokens_were_drawn(trainer_for, tmp_path: Path) -> None:
-    folders, batch = {}, inputs()
-    for seed, name in enumerate(("math", "agent"), 1):
-        tiny(seed).save_pretrained(tmp_path / name)
-        folders[name] = tmp_path / name
+def test_an_estimate_knows_which_tokens_were_drawn(trainer_for, folders: dict[str, Path], tmp_path: Path) -> None:
+    batch = inputs()
     trainer = trainer_for(tiny(0))
     trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
     trainer.estimate = estimate_named("sampled", None)
@@ -262,12 +262,8 @@ def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
     assert student.active_adapter == "default"
 
 
-def test_a_row_keeps_its_own_teacher(trainer_for, tmp_path: Path) -> None:
+def test_a_row_keeps_its_own_teacher(trainer_for, folders: dict[str, Path], tmp_path: Path) -> None:
     """Through sorting, sampling and scoring: capital letters are the agent's prompts."""
-    folders = {}
-    for seed, name in enumerate(("math", "agent"), 1):
-        tiny(seed).save_pretrained(tmp_path / name)
-        folders[name] = tmp_path / name
     trainer = trainer_for(tiny(0), per_device_train_batch_size=4, gradient_accumulation_steps=2)
     trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
     parts = []
@@ -295,12 +291,8 @@ def test_a_row_keeps_its_own_teacher(trainer_for, tmp_path: Path) -> None:
             assert torch.allclose(trainer._states[place], due, atol=1e-5)
 
 
-def test_micro_batches_learn_what_one_batch_does(trainer_for, tmp_path: Path) -> None:
+def test_micro_batches_learn_what_one_batch_does(trainer_for, folders: dict[str, Path], tmp_path: Path) -> None:
     """A domain is divided by its tokens in all micro-batches, wherever they are."""
-    folders = {}
-    for seed, name in enumerate(("math", "agent"), 1):
-        tiny(seed).save_pretrained(tmp_path / name)
-        folders[name] = tmp_path / name
     logged = []
     for size, parts in ((8, 1), (2, 4)):
         student = tiny(0)
@@ -317,11 +309,9 @@ def test_micro_batches_learn_what_one_batch_does(trainer_for, tmp_path: Path) ->
     assert 0 <= whole["agreement/math"] <= 1 and 0 < whole["policy/entropy/math"] < 6
 
 
-def test_a_finished_domain_gives_its_place_and_the_last_one_ends_the_stage(trainer_for, tmp_path: Path) -> None:
-    folders = {}
-    for seed, name in enumerate(("math", "agent"), 1):
-        tiny(seed).save_pretrained(tmp_path / name)
-        folders[name] = tmp_path / name
+def test_a_finished_domain_gives_its_place_and_the_last_one_ends_the_stage(
+    trainer_for, folders: dict[str, Path], tmp_path: Path
+) -> None:
 
     def run(watch: TeacherWatch) -> MultiTeacherTrainer:
         trainer = trainer_for(tiny(0), watch, per_device_train_batch_size=8, max_steps=4)

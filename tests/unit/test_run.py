@@ -15,7 +15,7 @@ from polymath.recipe import load_recipe
 from polymath.rollouts import EpochSampler
 from polymath.run_dir import RunDir, StageDir, append_line, keep_lines, read_lines, whole_folder, write_json
 from polymath.stage import ModeConfig
-from polymath.training import COMPLETE, last_checkpoint, metric_names
+from polymath.training import COMPLETE, last_checkpoint, metric_names, remove_unfinished
 
 MINIATURE = Path(__file__).resolve().parents[2] / "recipes/miniature.yaml"
 
@@ -97,6 +97,8 @@ def test_an_unfinished_checkpoint_is_never_resumed(tmp_path: Path) -> None:
         if step < 150:
             (folder / COMPLETE).touch()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-50"]
 
 
 def test_the_order_of_an_epoch_needs_no_history() -> None:
