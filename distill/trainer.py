@@ -11,7 +11,7 @@ the written tokens, off the device (report, section 5.2.2), and the loss makes i
 
 import time
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from itertools import accumulate, cycle, islice, pairwise
 from typing import Any, cast
 
@@ -108,9 +108,17 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
         if self.has_learned_all:
             self.control.should_training_stop = True  # after this step
-        rows, episodes = super()._collect(unfinished(rows, self.watch.finished))
+        rows = unfinished(rows, self.watch.finished)
+        self._expect({row["domain"] for row in rows})
+        rows, episodes = super()._collect(rows)
         order = sorted(range(len(rows)), key=lambda place: self.teacher_ids.index(rows[place]["domain"]))
         return [rows[place] for place in order], [episodes[place] for place in order]
+
+    def _expect(self, domains: Collection[str]) -> None:
+        """Begin to bring the teachers that will score first, beside the sampling, where that leaves them room."""
+        if not self.engine.can_sleep:
+            first = next(own for own in self.teachers if not set(own.teacher_ids).isdisjoint(domains))
+            first.fetch()
 
     def _prepare_inputs(self, generation_batch: list[Batch]) -> Batch:
         """A micro-batch. TRL's are shuffled and of equal rows; these are in the order of teachers, and of equal tokens.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from polymath.chat import Format, Mode, Segment
-from polymath.domains import Domain, held_out_tasks, training_tasks
+from polymath.domains import Domain, training_tasks
 from polymath.domains.task import Task
 from polymath.stage import ModeConfig
 
@@ -65,10 +65,10 @@ def training_rows(
 
 
 def held_out_rows(
-    name: str, domain: Domain, mode: str, config: ModeConfig, count: int, seed: int, form: Format
+    name: str, domain: Domain, tasks: Sequence[Task], modes: Mapping[str, ModeConfig], form: Format
 ) -> list[Row]:
-    """`count` rows of one domain and mode that training never sees."""
-    return [_row(name, domain.reward, task, mode, config, form) for task in held_out_tasks(domain, count, seed)]
+    """Tasks that training never sees, each in every mode: all of them in one mode, then in the next."""
+    return [_row(name, domain.reward, task, mode, config, form) for mode, config in modes.items() for task in tasks]
 
 
 def _row(domain: str, reward: str, task: Task, mode: str, config: ModeConfig, form: Format) -> Row:

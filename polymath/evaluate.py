@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,6 +12,8 @@ from polymath import models
 from polymath.chat import Format, format_for
 from polymath.completion import read
 from polymath.data import Row, held_out_rows
+from polymath.domains import held_out_tasks
+from polymath.domains.task import Task
 from polymath.engine.opening import OneAfterAnother
 from polymath.engine.proof import PROBES, prove
 from polymath.engine.protocol import Engine, Sampling
@@ -30,13 +32,14 @@ def run(job: StageJob, report: Report) -> None:
     folder = StageDir(job.folder)
     total = len(config.models)
     engines = OneAfterAnother(config=config, seed=job.seed, at_once=config.batch_size, bf16=config.bf16)
+    tasks = {name: held_out_tasks(job.domains[name], config.num_prompts, job.seed) for name in config.domains}
     for index, name in enumerate(config.models):
         path = folder.scores / f"{name}.json"
         if not path.exists():
             keep_lines(
                 folder.sandbox, lambda line, done=config.models[:index]: line["episode"].partition("/")[0] in done
             )
-            scores, samples, gap = _score_model(job, config, name, engines)
+            scores, samples, gap = _score_model(job, config, name, tasks, engines)
             write_text(
                 folder.scores / f"{name}.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
             )
@@ -50,7 +53,7 @@ def run(job: StageJob, report: Report) -> None:
 
 
 def _score_model(
-    job: StageJob, config: EvalConfig, name: str, engines: OneAfterAnother
+    job: StageJob, config: EvalConfig, name: str, tasks: Mapping[str, Sequence[Task]], engines: OneAfterAnother
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:
     """Scores, samples, and the proof that they are this model's, where the engine has weights of its own."""
     source = job.models[name]
@@ -61,11 +64,7 @@ def _score_model(
     engine = engines.engine(model, source)
     scores, samples, gap = [], [], {}
     for domain in config.domains:
-        rows = [
-            row
-            for mode, settings in job.modes.items()
-            for row in held_out_rows(domain, job.domains[domain], mode, settings, config.num_prompts, job.seed, form)
-        ]
+        rows = held_out_rows(domain, job.domains[domain], tasks[domain], job.modes, form)
         if not gap and not engine.shares_weights:
             prompts = tokenizer([row.prompt for row in rows[:PROBES]], add_special_tokens=False)["input_ids"]
             gap = {f"sync/logprob_gap/{name}": prove(engine, model, prompts, bf16=config.bf16)}

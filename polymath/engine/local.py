@@ -25,6 +25,7 @@ class LocalEngine:
     """Samples with the policy's own forward, `batch_size` requests at a time."""
 
     shares_weights = True
+    can_sleep = False
 
     def __init__(self, policy: Any, *, seed: int, batch_size: int = 512, bf16: bool = False) -> None:
         self.seed, self.batch_size, self.bf16 = seed, batch_size, bf16

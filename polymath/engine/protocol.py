@@ -74,6 +74,7 @@ class Engine(Protocol):
 
     max_length: int  # tokens of a prompt and its completion
     shares_weights: bool  # with the learner: nothing is delivered, and there is nothing to prove
+    can_sleep: bool  # and so give the device's memory to the learner
 
     def generate(self, requests: Sequence[Request], watch: Watch | None = None) -> list[Sample]:
         """One sample a request, in order; the first call after a delivery samples the policy as delivered."""

@@ -82,6 +82,7 @@ class ServerEngine:
     """Samples on a server that was started with the base's weights; RuntimeError where it refuses or goes away."""
 
     shares_weights = False
+    can_sleep = False
 
     def __init__(self, config: EngineConfig, lora_rank: int | None, wait_seconds: float = HEALTH_SECONDS) -> None:
         assert config.vllm_server_base_url is not None, "EngineConfig asks for it"

@@ -113,7 +113,8 @@ class LoggedEngine:
 
     def __init__(self, engine: Engine, log: TokenLog) -> None:
         self.engine, self.log = engine, log
-        self.max_length, self.shares_weights = engine.max_length, engine.shares_weights
+        self.max_length, self.can_sleep = engine.max_length, engine.can_sleep
+        self.shares_weights = engine.shares_weights
         self.deliver, self.difference = engine.deliver, engine.difference
         self.wake, self.sleep, self.close = engine.wake, engine.sleep, engine.close
 

@@ -17,7 +17,7 @@ from trl.trainer.distillation_config import DistillationConfig
 from distill.config import OpdConfig
 from distill.estimates import estimate_named
 from distill.outcome import Outcome, above_their_group
-from distill.teachers import load_teachers
+from distill.teachers import ModelTeacher, load_teachers
 from distill.trainer import MultiTeacherTrainer, by_tokens, domain_scales, domain_tokens
 from distill.watch import TeacherWatch
 from polymath.chat import V4Format
@@ -330,6 +330,29 @@ def test_a_finished_domain_gives_its_place_and_the_last_one_ends_the_stage(
     told = [(line["name"], line["step"], line["of"]) for line in read_lines(StageDir(tmp_path).alarms)]
     assert told == [("plateau", 2, "math"), ("plateau", 2, "agent")]
     assert trainer.state.global_step == 3 and 0 < trainer.state.log_history[0]["token_share/agent"] < 1
+
+
+def test_who_scores_first_is_sent_for_before_the_student_samples(
+    trainer_for, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    told: list[str] = []
+
+    class Telling(ModelTeacher):
+        def fetch(self) -> None:
+            told.append(self.teacher_ids[0])
+            super().fetch()
+
+    watch = TeacherWatch(["math", "agent"], None, 0.0)
+    watch.finished.add("math")
+    trainer = trainer_for(tiny(0), watch, per_device_train_batch_size=8)
+    trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"), kind=Telling)
+    sample = trainer.engine.generate
+    trainer.engine.generate = lambda requests: told.append("samples") or sample(requests)
+    trainer.train()
+    assert told == ["agent", "samples"]
+    trainer.engine.can_sleep = True  # then vLLM and the teacher might not both have room
+    trainer._expect({"agent"})
+    assert told == ["agent", "samples"]
 
 
 def tiny_from(folder: Path) -> Any:

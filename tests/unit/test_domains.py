@@ -42,7 +42,7 @@ def test_swapped_operands_stay_on_one_side() -> None:
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
 @pytest.mark.parametrize("mode", MODES)
 def test_gold_answers_earn_full_marks_and_others_nothing(worth, domain: Domain, mode) -> None:
-    rows = held_out_rows("d", domain, mode, MODES_OF[mode], 100, 0, V4Format())
+    rows = held_out_rows("d", domain, held_out_tasks(domain, 100, 0), {mode: MODES_OF[mode]}, V4Format())
     turns = [[segment.text for segment in row.completion if segment.generated] for row in rows]
     for index, row in enumerate(rows[:-1]):
         assert worth(row.reward, turns[index], mode, row.answer) == 1.0

@@ -24,6 +24,7 @@ class Apart(LocalEngine):
     """Its word has to be proved, as that of an engine with weights of its own; from step `wrong` on it is wrong."""
 
     shares_weights = False
+    can_sleep = False
     wrong = 99
 
     def __init__(self, policy: Any) -> None:
