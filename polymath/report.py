@@ -22,7 +22,7 @@ from polymath.plots import (
 )
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines, write_json, write_text
-from polymath.summary import Score, domain_means, mode_paths, stage_folders, summarise
+from polymath.summary import Score, accuracies, mode_paths, stage_folders, summarise
 
 MERGING = "opd", "off_policy", "merge"  # kinds of stages that make one model of several
 SAMPLES_SHOWN = 2  # of each domain and mode, right and wrong ones
@@ -161,8 +161,9 @@ def _tiles(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str, str]
         for domain, value in summary["retention"].get(model, {}).items()
     ]
     if model in summary["normalized"]:
-        score = summary["normalized"][model]["mean"]
-        tiles.append((f"{score:.3f}", "normalized score", "0 = the start, 1 = the specialists"))
+        own = summary["normalized"][model]
+        remark = f"+- {own['stderr']:.3f}; 0 = the start, 1 = the specialists"
+        tiles.append((f"{own['mean']:.3f}", "normalized score", remark))
     seconds = sum(stage["seconds"] or 0 for stage in summary["stages"])
     tiles.append((f"{seconds:,.0f} s", "in all stages", f"{len(summary['stages'])} stages, seed {recipe.seed}"))
     return tiles
@@ -171,7 +172,7 @@ def _tiles(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str, str]
 def _table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
     """Models by (domain, mode), with each domain's mean; the merged model is marked."""
     scores = summary["scores"]
-    means = domain_means(scores)
+    means = {key: own.mean for key, own in accuracies(scores).items()}
     cells = {(score["model"], score["domain"], score["mode"]): score for score in scores}
     domains = list(dict.fromkeys(score["domain"] for score in scores))
     modes = list(dict.fromkeys(score["mode"] for score in scores))
@@ -182,7 +183,7 @@ def _table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
             "merged": model in merged,
             "cells": [[cells.get((model, domain, mode)) for mode in modes] for domain in domains],
             "means": [means.get((model, domain)) for domain in domains],
-            "normalized": summary["normalized"].get(model, {}).get("mean"),
+            "normalized": summary["normalized"].get(model),
         }
         for model in dict.fromkeys(score["model"] for score in scores)
     ]

@@ -1,7 +1,8 @@
 """A run in numbers: scores, what the merged model kept, and what each stage took."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from distill.config import OpdConfig
 from polymath.eval_config import EvalConfig
@@ -83,36 +84,61 @@ def _scores(recipe: Recipe, run: RunDir) -> list[Score]:
     return found
 
 
+class Accuracy(NamedTuple):
+    """In one domain, averaged over the modes; the variance is that of the mean, over prompts and samples."""
+
+    mean: float
+    variance: float
+
+
 def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, dict[str, float]]]:
     """What each scored model has of the teachers of the recipe's first distillation, averaged over the modes.
 
     Model -> domain: `retention` is model / teacher, `normalized` is (model - start) / (teacher - start), where the
-    teacher learned something, with the mean over domains (MOPD, arXiv 2606.30406, table 2). The start itself is left
-    out; both are empty for a recipe without distillation.
+    teacher learned something, with the mean over domains (MOPD, arXiv 2606.30406, table 2) and its standard error.
+    The start itself is left out; both are empty for a recipe without distillation.
     """
-    by_model = domain_means(scores)
+    found = accuracies(scores)
     distilled = next((stage for stage in recipe.stages.values() if isinstance(stage, OpdConfig)), None)
     retention: dict[str, dict[str, float]] = {}
     normalized: dict[str, dict[str, float]] = {}
-    for model in dict.fromkeys(model for model, _ in by_model) if distilled else ():
+    variances: dict[str, list[float]] = {}
+    for model in dict.fromkeys(model for model, _ in found) if distilled else ():
         assert distilled is not None
         for domain, teacher in distilled.teacher_models.items():
-            own, expert, start = (by_model.get((name, domain)) for name in (model, teacher, distilled.from_))
-            if model == distilled.from_ or own is None or not expert:
+            own, expert, start = (found.get((name, domain)) for name in (model, teacher, distilled.from_))
+            if model == distilled.from_ or own is None or expert is None or not expert.mean:
                 continue
-            retention.setdefault(model, {})[domain] = own / expert
-            if start is not None and expert != start:
-                normalized.setdefault(model, {})[domain] = (own - start) / (expert - start)
-    with_mean = {model: own | {"mean": sum(own.values()) / len(own)} for model, own in normalized.items()}
-    return {"retention": retention, "normalized": with_mean}
+            retention.setdefault(model, {})[domain] = own.mean / expert.mean
+            if start is not None and expert.mean != start.mean:
+                share, variance = _normalized(own, expert, start) if model != teacher else (1.0, 0.0)
+                normalized.setdefault(model, {})[domain] = share
+                variances.setdefault(model, []).append(variance)
+    for model, shares in normalized.items():
+        count = len(shares)
+        shares |= {"mean": sum(shares.values()) / count, "stderr": math.sqrt(sum(variances[model])) / count}
+    return {"retention": retention, "normalized": normalized}
 
 
-def domain_means(scores: Iterable[Score]) -> dict[tuple[str, str], float]:
-    """(model, domain) -> accuracy, averaged over the modes."""
-    groups: dict[tuple[str, str], list[float]] = {}
+def _normalized(own: Accuracy, teacher: Accuracy, start: Accuracy) -> tuple[float, float]:
+    """(own - start) / (teacher - start), and its variance to first order, as of three samples apart."""
+    gain = teacher.mean - start.mean
+    share = (own.mean - start.mean) / gain
+    return share, (own.variance + share**2 * teacher.variance + (1 - share) ** 2 * start.variance) / gain**2
+
+
+def accuracies(scores: Iterable[Score]) -> dict[tuple[str, str], Accuracy]:
+    """By (model, domain)."""
+    groups: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
-        groups.setdefault((score["model"], score["domain"]), []).append(score["accuracy"])
-    return {key: sum(values) / len(values) for key, values in groups.items()}
+        groups.setdefault((score["model"], score["domain"]), []).append(score)
+    return {
+        key: Accuracy(
+            sum(score["accuracy"] for score in own) / len(own),
+            sum(score["stderr"] ** 2 for score in own) / len(own) ** 2,
+        )
+        for key, own in groups.items()
+    }
 
 
 def _stage(name: str, folder: StageDir) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 python docs/results/baselines.py RUN/report/summary.json ...
 
 In %, means over think modes and seeds: accuracy in each domain, of the teacher's kept (`retention`, the mean over
-domains); `normalized` is 0 at the start and 1 at the specialists, with its standard error over seeds.
+domains); `normalized` is 0 at the start and 1 at the specialists, with its standard error over seeds, or over prompts
+where there is one run.
 """
 
 import json
@@ -25,14 +26,14 @@ def rows(summaries: list[dict]) -> list[list[str]]:
             if (own["model"], own["domain"]) == (model, domain)
         )
 
-    def over_seeds(key: str, model: str) -> list[float]:
-        found = [summary[key].get(model) for summary in summaries]
-        return [own.get("mean", statistics.fmean(own.values())) for own in found if own]
-
     table = []
     for model in models:
-        kept, normalized = over_seeds("retention", model), over_seeds("normalized", model)
-        error = statistics.stdev(normalized) / len(normalized) ** 0.5 if len(normalized) > 1 else 0.0
+        kept = [statistics.fmean(own.values()) for s in summaries if (own := s["retention"].get(model))]
+        found = [own for s in summaries if (own := s["normalized"].get(model))]
+        normalized = [own["mean"] for own in found]
+        error = (
+            statistics.stdev(normalized) / len(found) ** 0.5 if len(found) > 1 else found[0]["stderr"] if found else 0
+        )
         figures = (
             [f"{100 * statistics.fmean(kept):.1f}%", f"{statistics.fmean(normalized):.3f} +- {error:.3f}"]
             if kept and normalized

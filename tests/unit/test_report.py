@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from matplotlib.colors import to_hex
@@ -196,7 +197,9 @@ def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: 
     ]
     found = kept(recipe, scores)
     assert found["retention"]["merged"] == {"math": pytest.approx(5 / 6), "agent": 1.0}
-    assert found["normalized"] == {
+    assert found["normalized"]["mean"].keys() == {"math", "agent", "mean", "stderr"}
+    shares = {name: {key: own[key] for key in own if key != "stderr"} for name, own in found["normalized"].items()}
+    assert shares == {
         "grpo": {"math": 1.0, "agent": -2.0, "mean": -0.5},
         "sft": {"math": -0.5, "agent": 1.0, "mean": 0.25},
         "merged": {"math": 0.75, "agent": 1.0, "mean": 0.875},
@@ -210,6 +213,24 @@ def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: 
     assert shown_model(again, scores) == "merged"  # the first distillation
     assert shown_model(again, [own for own in scores if own["model"] not in ("merged", "again")]) == "shown"
     assert shown_model(again, scores[:4]) == "grpo" and shown_model(again, []) == ""
+
+
+def test_a_normalized_score_says_how_far_chance_moves_it(tmp_path: Path) -> None:
+    recipe, n, draw = recipe_of(tmp_path, ("high", "max")), 400, np.random.default_rng(0)
+    truth = {"format": (0.2, 0.4), "grpo": (0.6, 0.9), "merged": (0.7, 0.5)}
+
+    def measured() -> dict[str, dict[str, float]]:
+        scores = []
+        for model, of_modes in truth.items():
+            for mode, accuracy in zip(("high", "max"), draw.binomial(n, of_modes) / n, strict=True):
+                stderr = math.sqrt(accuracy * (1 - accuracy) / n)
+                scores.append(score(model, "math", mode, accuracy, 10.0) | {"stderr": stderr})
+        return kept(recipe, scores)["normalized"]
+
+    runs = [measured() for _ in range(2000)]
+    assert all(run["grpo"] == {"math": 1.0, "mean": 1.0, "stderr": 0.0} for run in runs)
+    spread = np.std([run["merged"]["mean"] for run in runs])
+    assert np.mean([run["merged"]["stderr"] for run in runs]) == pytest.approx(spread, rel=0.05)
 
 
 def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> None:
