@@ -1,6 +1,8 @@
 """What this machine computes with, asked of the system: importing torch takes seconds, and may start a CUDA driver."""
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -8,16 +10,46 @@ OTHER_GPUS = Path("/dev/kfd"), Path("/dev/dxg")  # AMD's, and any under Windows
 BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # instructions of x86 and of ARM
 
 
-def count_gpus() -> int:
-    """GPUs that stages may use."""
+def gpus() -> list[str]:
+    """GPUs that stages may use, as `CUDA_VISIBLE_DEVICES` names them; one can be named twice."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+        return [name for device in visible.split(",") if (name := device.strip()) not in ("", "-1")]
+    return [
+        str(number) for number, _ in enumerate(p for p in Path("/dev").glob("nvidia[0-9]*") if p.name[6:].isdigit())
+    ]
+
+
+class Slots:
+    """Places for stages' processes, by number: one on each device that is named, so that one named twice has two."""
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self.devices, self._free = list(devices), list(range(len(devices)))
+
+    def most(self) -> int:
+        """Processes that one stage can have, for each needs a device of its own."""
+        return len(set(self.devices))
+
+    def take(self, count: int) -> list[int]:
+        """Slots on so many devices, those first that have the least to do; none where there are not so many now."""
+        busy = Counter(self.devices)
+        busy.subtract(self.devices[slot] for slot in self._free)
+        by_device: dict[str, int] = {}
+        for slot in sorted(self._free, key=lambda slot: busy[self.devices[slot]]):
+            by_device.setdefault(self.devices[slot], slot)
+        taken = [*by_device.values()][:count]
+        if len(taken) < count:
+            return []
+        self._free = [slot for slot in self._free if slot not in taken]
+        return taken
+
+    def give_back(self, slots: Sequence[int]) -> None:
+        """What a stage has taken."""
+        self._free = sorted([*self._free, *slots])
 
 
 def multiplies_in_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether stages run on something that does; a CPU without instructions for it is several times as slow in it."""
-    if count_gpus() or any(path.exists() for path in OTHER_GPUS):
+    if gpus() or any(path.exists() for path in OTHER_GPUS):
         return True
     return cpuinfo.exists() and not BFLOAT16.isdisjoint(cpuinfo.read_text().split())

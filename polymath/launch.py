@@ -22,7 +22,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from polymath.hardware import count_gpus
+from polymath.hardware import gpus
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 
@@ -91,7 +91,7 @@ def _free_port() -> int:
 def _context(preload: Iterable[str]) -> SpawnContext | ForkServerContext:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if count_gpus():
+    if gpus():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
@@ -125,9 +125,8 @@ def _run(job: StageJob, runner: str, place: Place, connection: Connection) -> No
         name=job.name, kind=job.config.kind, fingerprint=job.fingerprint, seed=job.seed, threads=job.threads,
         status="running", error=None, attempts=folder.read_state().get("attempts", 0) + 1,
     )  # fmt: skip
-    if count_gpus():
-        devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[place.slot] if devices else str(place.slot)
+    if devices := gpus():
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[place.slot]
     threads = max(1, job.threads // place.count)
     if place.count > 1:
         _join(job.rank, place, threads)

@@ -9,7 +9,7 @@ import json
 import multiprocessing.connection
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -19,7 +19,7 @@ from typing import Any, cast
 from polymath import launch
 from polymath.domains import Domain
 from polymath.domains.python import find_module
-from polymath.hardware import count_gpus
+from polymath.hardware import Slots, gpus
 from polymath.launch import StageProcesses
 from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
@@ -200,7 +200,7 @@ class Pipeline:
         self.run_dir, self.display = run, display
         self.sandbox, self.seed = recipe.sandbox, recipe.seed
         self.plans = {plan.job.name: plan for plan in plan(recipe, run)}
-        self.slots = list(range(count_gpus() or os.cpu_count() or 1))
+        self.slots = Slots(gpus() or [str(core) for core in range(os.cpu_count() or 1)])
         self.running: dict[str, StageProcesses] = {}
         self.done: set[str] = set()
         self.errors: dict[str, str] = {}
@@ -224,10 +224,10 @@ class Pipeline:
     def _check_slots(self) -> None:
         """No stage starts that asks for more than there is, for then the run would wait for ever."""
         for name, stage in self.plans.items():
-            if name not in self.done and (asked := stage.job.config.processes()) > len(self.slots):
-                what = "GPUs" if count_gpus() else "CPU cores"
+            if name not in self.done and (asked := stage.job.config.processes()) > self.slots.most():
+                what = "GPUs" if gpus() else "CPU cores"
                 raise StageFailed(
-                    f"stage {name}: num_processes is {asked}, and this machine has {what}: {len(self.slots)}. Lower "
+                    f"stage {name}: num_processes is {asked}, and this machine has {what}: {self.slots.most()}. Lower "
                     "it, and raise gradient_accumulation_steps as much for the same batch (`polymath run --set` "
                     "begins the stage anew)"
                 )
@@ -262,13 +262,14 @@ class Pipeline:
 
     def _start_ready(self) -> bool:
         for name, stage in self.plans.items():
-            waits = name in self.done or name in self.running or name in self.errors
-            fits = len(self.slots) >= stage.job.config.processes()
-            if fits and not waits and self.done.issuperset(stage.parents):
-                self._start(stage)
+            began = name in self.done or name in self.running or name in self.errors
+            if began or not self.done.issuperset(stage.parents):
+                continue
+            if slots := self.slots.take(stage.job.config.processes()):
+                self._start(stage, slots)
         return bool(self.running)
 
-    def _start(self, stage: Plan) -> None:
+    def _start(self, stage: Plan, slots: Sequence[int]) -> None:
         job = stage.job
         if gone := [parent for parent, folder in job.models.items() if not folder.exists()]:
             made = self.plans[gone[0]].folder
@@ -280,7 +281,6 @@ class Pipeline:
         job.folder.mkdir(parents=True, exist_ok=True)
         self.run_dir.event("resumed" if again else "started", stage=job.name)
         self.display.started(job.name, again)
-        slots = [self.slots.pop(0) for _ in range(job.config.processes())]
         self.running[job.name] = launch.start(job, RUNNERS[job.config.kind], slots, RUNNERS.values())
 
     def _listen(self) -> None:
@@ -311,7 +311,7 @@ class Pipeline:
 
     def _end(self, name: str) -> None:
         stage = self.running.pop(name)
-        self.slots = sorted([*self.slots, *stage.slots])
+        self.slots.give_back(stage.slots)
         folder = self.plans[name].folder
         if stage.exitcode == 0:
             self.done.add(name)

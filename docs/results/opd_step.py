@@ -63,6 +63,7 @@ def teacher_folder(base: Path, number: int, is_adapter: bool) -> Path:
 
 def stock(model: Any, folder: Path, args: dict[str, Any], lora: Any, clock: Clock, name: str, teacher: Path) -> Any:
     """TRL's trainer as it is; weights are bfloat16, as it leaves out autocast."""
+    os.environ["MASTER_PORT"] = free_port()  # or a second arm on another GPU asks for the same one
     _, tokens, _ = WORK[name]
     args = args | {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": share_of_memory(),
                    "vllm_max_model_length": 1024, "generation_kwargs": {"ignore_eos": True}}  # fmt: skip
@@ -142,13 +143,17 @@ def shared_tokens(kept: Path, completions: int, processes: int) -> Path:
     return folder
 
 
-def together(processes: int) -> int:
-    """This command once more in each of the processes; what the first that failed returned."""
+def free_port() -> str:
+    """Of this machine."""
     with socket.socket() as own:
         own.bind(("127.0.0.1", 0))
-        port = own.getsockname()[1]
+        return str(own.getsockname()[1])
+
+
+def together(processes: int) -> int:
+    """This command once more in each of the processes; what the first that failed returned."""
     world = {"WORLD_SIZE": str(processes), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    world |= {"MASTER_PORT": str(port)}
+    world |= {"MASTER_PORT": free_port()}
     ranks = [
         subprocess.Popen(
             [sys.executable, *sys.argv], env=os.environ | world | {"RANK": str(rank), "CUDA_VISIBLE_DEVICES": str(rank)}

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -29,6 +29,7 @@ from polymath.sandbox_config import SandboxConfig
 from polymath.tiny import build_tokenizer
 from polymath.training import AlarmCallback
 from rewards import OwnVerifier, open_bench
+from rewards.base import RewardConfig
 from rewards.scorer import Scorer
 
 V = 300
@@ -168,6 +169,23 @@ def test_an_outcome_makes_what_was_written_likelier_beside_the_divergence(
     (expected - (logprobs * batch["tool_mask"] * scales).sum()).backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(got, student.model.layers[0].mlp.up_proj.weight.grad, atol=1e-6, rtol=1e-3)
+
+
+class MathAlone(RewardConfig):
+    name: Literal["math_alone"] = "math_alone"
+
+    async def __call__(self, completions: Any, bench: Any) -> list[float | None]:
+        return [0.5 if own.domain == "math" else None for own in completions]
+
+
+def test_a_row_without_a_reward_is_left_out_of_the_mean(trainer_for, folders: dict[str, Path], tmp_path: Path) -> None:
+    with open_bench(SandboxConfig()) as bench:
+        outcome = Outcome(Scorer([MathAlone()], bench), 0.5)
+        trainer = trainer_for(tiny(0), outcome=outcome, per_device_train_batch_size=8)
+        trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
+        trainer.train()
+    assert trainer.state.log_history[0]["reward/total"] == 0.5
+    assert trainer.state.log_history[0]["reward/math_alone"] == 0.5
 
 
 def test_an_advantage_is_against_a_group_in_all_processes() -> None:

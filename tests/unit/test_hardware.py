@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from polymath.eval_config import EvalConfig
-from polymath.hardware import multiplies_in_bfloat16
+from polymath.hardware import Slots, gpus, multiplies_in_bfloat16
 
 X86 = "processor\t: 0\nmodel name\t: AMD EPYC 7763\nflags\t\t: fpu sse2 avx2 {}\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd sve {}\n"
@@ -36,3 +36,26 @@ def test_a_recipe_may_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert EvalConfig(models=("base",), domains=("math",)).bf16
     assert not EvalConfig(models=("base",), domains=("math",), bf16=False).bf16
+
+
+def test_stages_spread_over_the_gpus_that_are_named() -> None:
+    slots = Slots(["0", "0", "1", "1", "1"])
+    assert [slots.take(1) for _ in range(6)] == [[0], [2], [1], [3], [4], []]
+    slots.give_back([2])
+    assert slots.take(1) == [2]
+
+
+def test_processes_of_one_stage_have_a_gpu_each() -> None:
+    slots = Slots(["0", "0", "1", "0"])
+    assert slots.most() == 2 and slots.take(3) == []
+    assert sorted(slots.take(2)) == [0, 2]
+    assert slots.take(2) == []  # what is left is one GPU, named twice
+    assert slots.take(1) == [1]
+    slots.give_back([0, 2])
+    assert sorted(slots.take(2)) == [0, 2]
+
+
+def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    for visible, due in (("1, 0,1", ["1", "0", "1"]), ("GPU-5f,-1", ["GPU-5f"]), ("", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpus() == due
