@@ -13,6 +13,7 @@ With a frozen head that is three matrix products in all, which any exact method 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -22,7 +23,8 @@ from polymath.heads import logit_scale, logit_softcap
 from polymath.sharding import whole
 
 MIB = 2**20
-ROOM = {"cuda": 224 * MIB, "cpu": 64 * MIB}  # of both models' logits
+ROOM = {"cuda": 224 * MIB, "cpu": 128 * MIB}  # of both models' logits
+CACHED = 2**18  # logits of a model that a CPU works on at a time: its cache holds what is made of them in between
 LEAST_ROWS, ALIGNED = 16, 128
 
 
@@ -162,6 +164,8 @@ def divergence(
     rows = rows or rows_at_once(student.weight_VH.shape[0], student_NH)
     tokens = Tokens(token_weights_N.float(), tokens_N, advantages_N)
     kernel = estimate or _kernel(student_NH)
+    if not student_NH.is_cuda:
+        kernel = partial(_in_parts, kernel)
     loss, *told = cast(
         Any,
         _Divergence.apply(
@@ -275,6 +279,15 @@ def _kernel(like: torch.Tensor) -> Kernel:
 
         return rows_in_triton
     return rows_in_torch
+
+
+def _in_parts(
+    kernel: Kernel, student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens: Tokens
+) -> torch.Tensor:
+    """The same, a few rows at a time."""
+    size = max(1, CACHED // student_NV.shape[1])
+    parts = [slice(start, start + size) for start in range(0, len(student_NV), size)]
+    return torch.cat([kernel(student_NV[own], teacher_NV[own], terms, tokens.part(own)) for own in parts], 1)
 
 
 def rows_in_torch(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Terms, tokens: Tokens) -> torch.Tensor:

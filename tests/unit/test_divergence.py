@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from distill.divergence import Divergence, Head, divergence, rows_at_once
+from distill.estimates import estimate_named
 
 N, V, H, H_TEACHER = 13, 317, 24, 40
 
@@ -161,6 +162,25 @@ def test_no_tokens_are_no_loss() -> None:
     )
 
 
+@pytest.mark.parametrize("estimator", ["exact", "sampled_baseline", "top_k"])
+def test_parts_that_fit_a_cache_say_what_all_rows_do(estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(cached: int) -> list[torch.Tensor]:
+        monkeypatch.setattr("distill.divergence.CACHED", cached)
+        student, head, teacher, teacher_head, weights = some(True)
+        estimate = estimate_named(estimator, 20 if estimator == "top_k" else None)
+        own = divergence(
+            student, head, teacher, teacher_head, weights, rows=11, estimate=estimate,
+            tokens_N=torch.arange(N) * 7, advantages_N=torch.linspace(-1, 1, N),
+        )  # fmt: skip
+        own.loss.backward()
+        assert student.grad is not None and head.weight_VH.grad is not None
+        return [*own, student.grad, head.weight_VH.grad]
+
+    for whole, in_parts in zip(told(V * N), told(4 * V + 5), strict=True):
+        assert torch.allclose(whole, in_parts, rtol=1e-5, atol=1e-6)
+    assert told(1)[0].item() == pytest.approx(told(V * N)[0].item(), rel=1e-5)  # a row at a time where none fits
+
+
 def test_two_vocabularies_are_refused() -> None:
     student, head, teacher, teacher_head, weights = some(False)
     with pytest.raises(ValueError, match="the student has 317 tokens and the teacher 300"):
@@ -168,9 +188,9 @@ def test_two_vocabularies_are_refused() -> None:
 
 
 def test_rows_fit_what_there_is() -> None:
-    assert rows_at_once(32_768, torch.empty(0)) == 256  # 64 MiB of float32 logits of two models
-    assert rows_at_once(32_768, torch.empty(0, dtype=torch.bfloat16)) == 512
-    assert rows_at_once(10**9, torch.empty(0)) == 16 and rows_at_once(151_936, torch.empty(0)) == 55
+    assert rows_at_once(32_768, torch.empty(0)) == 512  # 128 MiB of float32 logits of two models
+    assert rows_at_once(32_768, torch.empty(0, dtype=torch.bfloat16)) == 1024
+    assert rows_at_once(10**9, torch.empty(0)) == 16 and rows_at_once(151_936, torch.empty(0)) == 110
 
 
 SIZES: dict[str, Any] = {
