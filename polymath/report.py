@@ -162,7 +162,7 @@ def _tiles(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str, str]
     ]
     if model in summary["normalized"]:
         own = summary["normalized"][model]
-        remark = f"+- {own['stderr']:.3f}; 0 = the start, 1 = the specialists"
+        remark = f"\u00b1 {own['stderr']:.3f}; 0 = the start, 1 = the specialists"
         tiles.append((f"{own['mean']:.3f}", "normalized score", remark))
     seconds = sum(stage["seconds"] or 0 for stage in summary["stages"])
     tiles.append((f"{seconds:,.0f} s", "in all stages", f"{len(summary['stages'])} stages, seed {recipe.seed}"))

@@ -170,16 +170,17 @@ def gap(policy: Any, requests: Sequence[Request], samples: Sequence[Sample]) -> 
 def test_samples_are_the_policys_within_their_limits(served: Served) -> None:
     engine = served.engine()
     assert engine.max_length == LENGTH and not engine.shares_weights
+    stops = (9,), (STOP, *range(9, 30))  # so many that some completion meets one
     requests = [
-        Request(str(index), [5, 40 + index], Sampling(1 + 13 * index % 50, (STOP, 9)[index % 2 :], 0.25 * (index % 8)))
+        Request(str(index), [5, 40 + index], Sampling(1 + 13 * index % 50, stops[index % 2], 0.25 * (index % 8)))
         for index in range(30)
     ]
     samples = engine.generate(requests)
     assert gap(served.model, requests, samples) < 1e-3
     for request, sample in zip(requests, samples, strict=True):
-        budget, stops = request.sampling.max_tokens, request.sampling.stop_token_ids
-        assert len(sample.ids) == budget or sample.ids[-1] in stops
-        assert len(sample.ids) <= budget and not set(sample.ids[:-1]) & set(stops) and sample.kept is None
+        budget, own_stops = request.sampling.max_tokens, request.sampling.stop_token_ids
+        assert len(sample.ids) == budget or sample.ids[-1] in own_stops
+        assert len(sample.ids) <= budget and not set(sample.ids[:-1]) & set(own_stops) and sample.kept is None
     assert any(len(own.ids) < request.sampling.max_tokens for request, own in zip(requests, samples, strict=True))
     written = "".join(served.tokenizer.decode(sample.ids) for sample in samples)
     assert any(end in written for end in ENDS_OF_LINES)
