@@ -322,23 +322,25 @@ class _Drawn:
 
     def __init__(self, place: int, sampling: Sampling) -> None:
         self.place, self.done = place, False
-        self._truncates = sampling.truncates()
-        self._ids: list[int] = []
-        self._parts: list[Any] = []  # of each few, arrays (tokens, 1 + logprobs asked for), the sampled token first
+        self._read = Sample(kept=[] if sampling.truncates() else None)
+        self._unread: list[tuple[list[int], Any]] = []  # ids and their `LogprobsLists`
 
     def take(self, out: Any) -> bool:
         """Whether that was the last of it."""
         if out.new_token_ids:
-            self._ids += out.new_token_ids
-            self._parts.append(out.new_logprobs)
+            self._unread.append((out.new_token_ids, out.new_logprobs))
         self.done = out.finished
         return self.done
 
     def sample(self) -> Sample:
-        """All of it so far."""
-        logprobs = [value for part in self._parts for value in part.logprobs[:, 0].tolist()]
-        kept = [row for part in self._parts for row in _kept(part)] if self._truncates else None
-        return Sample(list(self._ids), logprobs, kept)
+        """All of it so far; what is told now is not read again, and is added to next time."""
+        for ids, part in self._unread:
+            self._read.ids += ids
+            self._read.logprobs += part.logprobs[:, 0].tolist()  # the sampled token's is the first
+            if self._read.kept is not None:
+                self._read.kept += _kept(part)
+        self._unread.clear()
+        return self._read
 
 
 def _kept(part: Any) -> list[list[int]]:

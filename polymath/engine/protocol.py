@@ -64,7 +64,8 @@ class Sample:
         return Sample(self.ids[place:], self.logprobs[place:], None if self.kept is None else self.kept[place:])
 
 
-# Told while sampling of what requests have so far: their places, their samples, and whether these are complete
+# Told while sampling of what requests have so far: their places, their samples, which grow until the next telling, and
+# whether these are complete
 Watch = Callable[[Sequence[tuple[int, Sample, bool]]], None]
 WATCH_SECONDS = 0.3  # at most so long between two tellings
 
