@@ -60,10 +60,11 @@ class Recipe(StrictModel):
         sorter = graphlib.TopologicalSorter(self.graph())
         sorter.prepare()
         names: list[str] = []
+        ready: list[str] = []
         while sorter.is_active():
-            ready = sorted(sorter.get_ready(), key=ranks.__getitem__)
-            names += ready
-            sorter.done(*ready)
+            first, *ready = sorted([*ready, *sorter.get_ready()], key=ranks.__getitem__)
+            names.append(first)
+            sorter.done(first)
         return names
 
     def graph(self) -> dict[str, list[str]]:

@@ -44,6 +44,16 @@ def test_stages_come_after_what_they_read() -> None:
     assert order.index("sft-agent") < order.index("grpo-agent") < order.index("merged")
 
 
+def test_stages_that_could_run_now_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    shown = "  scores:\n"
+    merge = "  {name}: {{kind: merge, from: format, models: [grpo-math, grpo-agent]}}\n"
+    text = MINIATURE.read_text().replace(shown, merge.format(name="early") + shown)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text + merge.format(name="late"))
+    order = load_recipe(recipe).order()
+    assert order[-4:] == ["merged", "early", "scores", "late"]
+
+
 def test_the_schema_file_is_fresh() -> None:
     assert json.loads((ROOT / "recipes/schema.json").read_text()) == recipe_schema(), "run: make schema"
 
