@@ -94,6 +94,20 @@ class OpdConfig(TaughtConfig, RolloutConfig):
         return self
 
     @model_validator(mode="after")
+    def _a_domain_stops_early_if_asked_to(self) -> "OpdConfig":
+        if self.early_stopping_patience is None:
+            if self.early_stopping_threshold != type(self).model_fields["early_stopping_threshold"].default:
+                raise ValueError(
+                    "early_stopping_threshold does nothing without early_stopping_patience: set it (5, say)"
+                )
+        elif (needed := 2 * self.early_stopping_patience * self.logging_steps) > self.max_steps:
+            raise ValueError(
+                f"early_stopping_patience {self.early_stopping_patience} compares {needed} steps, as "
+                f"{self.logging_steps} are logged together, and max_steps is {self.max_steps}: lower one of the former"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rewards_are_of_what_was_drawn(self) -> "OpdConfig":
         if self.outcome_weight and (self.top_k or self.top_p < 1):
             raise ValueError("outcome_weight needs tokens that can be any: take out top_k and top_p")
@@ -118,6 +132,8 @@ class OpdConfig(TaughtConfig, RolloutConfig):
     def _weights_are_of_domains_with_a_teacher(self) -> "OpdConfig":
         if unknown := set(self.domain_weights) - set(self.teacher_models):
             raise ValueError(f"domain_weights names {sorted(unknown)}, which no teacher has")
+        if not any(self.weight(domain) for domain in self.teacher_models):
+            raise ValueError("domain_weights are all 0, and nothing would be learned: raise one")
         return self
 
     def weight(self, domain: str) -> float:

@@ -149,17 +149,27 @@ def divergence(
 ) -> Divergence:
     """The weighted sum over tokens, with gradient to the student's hidden states and head.
 
-    Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V, else `ValueError`. Products
-    are of the autocast's type, everything else is float32. `rows` is how many tokens have logits at a time: as many
-    as there is room for where not given. An `estimate` takes the place of the exact divergence, and with a `reference`
-    the teacher is extrapolated. `tokens_N` were drawn from the student: estimates look at them, and `advantages_N` make
-    them likelier or less likely, by the gradient of `-advantages_N * token_weights_N * log p(tokens_N)`.
+    Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V. `ValueError` where they
+    have not, and where settings or lengths make no sense. Products are of the autocast's type, everything else is
+    float32. `rows` is how many tokens have logits at a time: as many as there is room for where not given. An
+    `estimate` takes the place of the exact divergence, and with a `reference` the teacher is extrapolated. `tokens_N`
+    were drawn from the student: estimates look at them, and `advantages_N` make them likelier or less likely, by the
+    gradient of `-advantages_N * token_weights_N * log p(tokens_N)`.
     """
     if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:
         raise ValueError(
             f"the student has {student.weight_VH.shape[0]} tokens and the teacher {teacher.weight_VH.shape[0]}: "
             "a divergence over the whole vocabulary needs one vocabulary"
         )
+    if not (0 <= beta <= 1 and temperature > 0):
+        raise ValueError(f"beta is {beta:g} and has to be within 0 and 1, temperature {temperature:g} and above 0")
+    if not len(student_NH) == len(teacher_NH) == len(token_weights_N):
+        raise ValueError(
+            f"{len(student_NH)} states of the student, {len(teacher_NH)} of the teacher and {len(token_weights_N)} "
+            "token_weights_N: each token has one of each"
+        )
+    if tokens_N is None and (estimate is not None or advantages_N is not None):
+        raise ValueError("an estimate, and advantages_N, look at the tokens that were drawn: give tokens_N as well")
     terms = Terms(beta, temperature, Finish(student.scale, student.softcap), Finish(teacher.scale, teacher.softcap))
     rows = rows or rows_at_once(student.weight_VH.shape[0], student_NH)
     tokens = Tokens(token_weights_N.float(), tokens_N, advantages_N)
@@ -236,7 +246,7 @@ class _Divergence(torch.autograd.Function):
                 if reference is not None:
                     theirs = reference.extrapolated(theirs, own, terms.teacher)
                 told.append(kernel(logits, theirs, target, tokens.part(own)))
-                _collect(grads, own, logits, hidden, student)
+                _add_gradients(grads, own, logits, hidden, student)
                 del logits, theirs  # before the next ones are made
         ctx.save_for_backward(*grads)
         ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
@@ -259,7 +269,7 @@ def _cast(head: Head, dtype: torch.dtype) -> Head:
     return replace(head, weight_VH=head.weight_VH.detach().to(dtype), bias_V=bias)
 
 
-def _collect(
+def _add_gradients(
     grads: list[torch.Tensor | None], own: slice, of_logits: torch.Tensor, hidden: torch.Tensor, head: Head
 ) -> None:
     """What the gradient of some tokens' logits makes of the hidden states', the weight's and the bias's."""

@@ -27,7 +27,9 @@ def estimate_named(name: str, teacher_top_k: int | None) -> Kernel | None:
         case "top_k":
             assert teacher_top_k is not None
             return partial(top_k, k=teacher_top_k)
-    return None
+        case "exact":
+            return None
+    raise ValueError(f"no estimate {name!r}: there are exact, sampled, sampled_baseline and top_k")
 
 
 def sampled(

@@ -1,5 +1,6 @@
 """Teachers: adapters on the student's own base where that can be, whole models otherwise."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -43,8 +44,8 @@ class Teachers(Protocol):
 class ModelTeacher:
     """A model of its own, whose weights are on the device while it scores."""
 
-    def __init__(self, teacher_id: str, model: Any, device: torch.device) -> None:
-        self.teacher_ids, self.model = [teacher_id], model
+    def __init__(self, teacher_ids: Sequence[str], model: Any, device: torch.device) -> None:
+        self.teacher_ids, self.model = list(teacher_ids), model
         # what is tied is there once
         self._residence = Residence([*model.parameters(), *model.buffers()], device)
         with self.active():
@@ -72,8 +73,8 @@ class ModelTeacher:
 class ShardedTeacher:
     """A model of its own, of which each process has a part, in the host's memory; its head each process has whole."""
 
-    def __init__(self, teacher_id: str, model: Any, device: torch.device) -> None:
-        self.teacher_ids, self.model, self._device = [teacher_id], model, device
+    def __init__(self, teacher_ids: Sequence[str], model: Any, device: torch.device) -> None:
+        self.teacher_ids, self.model, self._device = list(teacher_ids), model, device
         use_packed_attention(model)
         self._head = Head.of(model).copied()  # each process learns from whom it likes
         shard(model, device)
@@ -118,9 +119,10 @@ def load_teachers(
     products: torch.dtype = torch.float32,
     kind: type[ModelTeacher] | type[ShardedTeacher] = ModelTeacher,
 ) -> list[Teachers]:
-    """Each teacher once, by `folders`' ids; `products` is the type in which adapters multiply.
+    """Each teacher once, by `folders`' ids, also where it has several; `products` is the type adapters multiply in.
 
-    `kind` is what becomes of a teacher that is a model of its own.
+    Adapters share the student's base where the student is an adapter on it as well. `kind` is what becomes of a teacher
+    that is a model of its own.
 
     Raises `ValueError` where a teacher's vocabulary is not as large as the student's.
     """
@@ -133,15 +135,17 @@ def load_teachers(
         and is_plain(folder)
     }
     teachers: list[Teachers] = [AdapterTeachers(student, adapters, products, device)] if adapters else []
+    others: defaultdict[Path, list[str]] = defaultdict(list)
     for teacher_id, folder in folders.items():
-        if teacher_id in adapters:
-            continue
+        if teacher_id not in adapters:
+            others[folder].append(teacher_id)
+    for folder, teacher_ids in others.items():
         model = models.load_model(folder, dtype).eval().requires_grad_(False)
         theirs, ours = model.config.vocab_size, student.config.vocab_size
         if theirs != ours:
             raise ValueError(
-                f"teacher {teacher_id!r} ({folder}) has {theirs} tokens and the student {ours}: a divergence over the "
-                "whole vocabulary needs one vocabulary; train the teacher from the student's own origin"
+                f"teacher {teacher_ids[0]!r} ({folder}) has {theirs} tokens and the student {ours}: a divergence over "
+                "the whole vocabulary needs one vocabulary; train the teacher from the student's own origin"
             )
-        teachers.append(kind(teacher_id, model, device))
+        teachers.append(kind(teacher_ids, model, device))
     return teachers

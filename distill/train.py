@@ -43,7 +43,9 @@ def run(job: StageJob, report: Report) -> None:
     if checkpoint := last_checkpoint(folder.checkpoints):
         check_manifest(checkpoint, manifest)
     materials = prepare(job)
-    watch = TeacherWatch([*folders], config.early_stopping_patience, config.early_stopping_threshold)
+    watch = TeacherWatch(
+        [*folders], config.early_stopping_patience, config.early_stopping_threshold, config.extrapolation
+    )
     with _outcome(job, config) as outcome:
         trainer = MultiTeacherTrainer(
             **rollout_settings(job, materials),

@@ -6,18 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from polymath.alarms import Alarm
 
 FOREIGN_FACTOR, FOREIGN_NATS = 5.0, 1.0  # over the others' median, and at least so much
+RISE_FACTOR = 1.5  # more than chance makes of a plateau
 
 
 class TeacherWatch:
     """Watches the logged `kl/<teacher>` of one stage.
 
     A domain is finished once the mean of its last `patience` values is no more than the share `threshold` below the
-    mean of the `patience` values before.
+    mean of the `patience` values before; one whose divergence clearly rises has not learned, and is told of.
+
+    Where teachers are extrapolated the divergence is that from where they are followed to: at first about
+    `extrapolation**2` times as large.
     """
 
-    def __init__(self, teacher_ids: Sequence[str], patience: int | None, threshold: float) -> None:
+    def __init__(
+        self, teacher_ids: Sequence[str], patience: int | None, threshold: float, extrapolation: float = 1.0
+    ) -> None:
         self.finished: set[str] = set()
+        self._rising: set[str] = set()  # and told of
         self._patience, self._threshold = patience, threshold
+        self._foreign_nats = FOREIGN_NATS * extrapolation**2
         self._seen: dict[str, list[float]] = {teacher_id: [] for teacher_id in teacher_ids}
         self._compared = len(teacher_ids) == 1  # there is none to compare it with
 
@@ -36,7 +44,7 @@ class TeacherWatch:
         first = {teacher_id: values[0] for teacher_id, values in self._seen.items()}
         for teacher_id, value in first.items():
             others = statistics.median(own for other, own in first.items() if other != teacher_id)
-            bound = max(FOREIGN_FACTOR * others, FOREIGN_NATS)
+            bound = max(FOREIGN_FACTOR * others, self._foreign_nats)
             if value > bound:
                 yield Alarm("foreign_teacher", step, teacher_id, value, bound, (
                     f"step {step}: teacher {teacher_id!r} is {value:.2f} nats a token from the student, the others "
@@ -51,10 +59,19 @@ class TeacherWatch:
             if teacher_id in self.finished or len(values) < 2 * self._patience:
                 continue
             before = statistics.fmean(values[-2 * self._patience : -self._patience])
-            latest, bound = statistics.fmean(values[-self._patience :]), (1 - self._threshold) * before
-            if latest >= bound:
+            latest = statistics.fmean(values[-self._patience :])
+            bound, most = (1 - self._threshold) * before, RISE_FACTOR * before
+            if latest > most and teacher_id not in self._rising:
+                self._rising.add(teacher_id)
+                yield Alarm("rising_divergence", step, teacher_id, latest, most, (
+                    f"step {step}: the divergence from teacher {teacher_id!r} rises, {latest:.3g} nats after "
+                    f"{before:.3g}: lower learning_rate, or raise domain_weights.{teacher_id}"
+                ))  # fmt: skip
+            if bound <= latest <= most:
                 self.finished.add(teacher_id)
+                is_last = self.finished.issuperset(self._seen)
+                then = "this stage ends" if is_last else "its domain's prompts give their places to the others'"
                 yield Alarm("plateau", step, teacher_id, latest, bound, (
                     f"step {step}: the divergence from teacher {teacher_id!r} falls no more, {latest:.3g} nats after "
-                    f"{before:.3g}: its domain's prompts give their places to the others'"
+                    f"{before:.3g}: {then}"
                 ))  # fmt: skip

@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from polymath.manifest import describe
-from polymath.pipeline import Pipeline, Plan, StageFailed, plan
+from polymath.pipeline import Pipeline, Plan, StageFailed, check_hardware, plan
 from polymath.progress import Bars, Lines
-from polymath.recipe import Recipe, check_model, load_recipe, load_resolved, recipe_schema
+from polymath.recipe import Recipe, check_models, load_recipe, load_resolved, recipe_schema
 from polymath.run_dir import RunDir, read_json, write_json, write_text
 from polymath.source import RecipeError
 
@@ -44,7 +44,12 @@ def run_command(
     if run.path.exists() and not run.resolved.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
         _stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
     if dry_run:
-        out.print(_plan_table(plan(resolved, run), run))
+        plans = plan(resolved, run)
+        out.print(_plan_table(plans, run))
+        try:
+            check_hardware(plans)
+        except StageFailed as error:
+            _stop(str(error))
         return
     try:
         run.path.mkdir(parents=True, exist_ok=True)
@@ -62,8 +67,8 @@ def resume(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]
     """Finish a run that was interrupted."""
     run = RunDir(run_dir)
     recipe = _saved_recipe(run)
-    for problem in check_model(recipe.model):
-        _stop(f"{run.resolved}: model.name: {problem.message}")
+    for problem in check_models(recipe):
+        _stop(f"{run.resolved}: {'.'.join(map(str, problem.location))}: {problem.message}")
     with _locked(run):
         _execute(recipe, run)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from polymath.run_dir import RunDir
 from polymath.strict import StrictModel
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def base_of(folder: Path) -> Path:
     if not is_adapter(folder):
         return folder.resolve()
     base = Path(json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    run = RunDir(folder.resolve().parents[1])
+    beside = run.path / base.parent.name / base.name
+    if run.resolved.exists() and beside.exists():  # the adapter's own run, which may have been copied or moved
+        return beside.resolve()
     if not base.exists():
         raise FileNotFoundError(
             f"{folder / ADAPTER_FILE}: base_model_name_or_path is {base}, which is not there; "

@@ -9,7 +9,7 @@ import json
 import multiprocessing.connection
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -25,7 +25,7 @@ from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
-from polymath.stage import BASE, BaseConfig, ModeConfig, RolloutConfig, StageConfig, StageJob
+from polymath.stage import BASE, BaseConfig, ModeConfig, ModelConfig, RolloutConfig, StageConfig, StageJob
 from rewards import open_bench
 from rewards.gold import check_gold, check_rewards
 from rewards.sandbox import SandboxError
@@ -33,6 +33,7 @@ from rewards.sandbox import SandboxError
 ROOT = Path(__file__).resolve().parent.parent
 RUNNERS = {
     "base": "polymath.base",
+    "model": "polymath.base",
     "sft": "sft.train",
     "grpo": "rl.train",
     "opd": "distill.train",
@@ -99,6 +100,8 @@ def _given(recipe: Recipe, config: StageConfig) -> dict[str, Any]:
     if isinstance(config, BaseConfig):
         names = tuple(recipe.domains) if isinstance(recipe.model, TinyModel) else ()
         extra["model"] = recipe.model
+    if isinstance(config, ModelConfig):
+        extra["model"] = config
     if config.kind in ("eval", "grpo", "off_policy") or getattr(config, "outcome_weight", 0):
         extra |= {"open_bench": open_bench, "sandbox": recipe.sandbox}
     own_seed = getattr(config, "seed", None)
@@ -137,8 +140,9 @@ def _threads(name: str, graph: Mapping[str, list[str]]) -> int:
 def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
     config = given["config"]
     model = given["extra"].get("model")
+    where = set(PretrainedModel.model_fields) if isinstance(config, ModelConfig) else None  # told by what it holds
     content = {
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude=where),
         "domains": {name: _describe(domain) for name, domain in given["domains"].items()},
         "modes": {name: mode.model_dump(mode="json") for name, mode in given["modes"].items()},
         "chat": given["chat"],
@@ -193,6 +197,26 @@ def _hash(files: list[Path], root: Path) -> str:
     return total.hexdigest()
 
 
+def check_hardware(plans: Iterable[Plan]) -> None:
+    """Raise `StageFailed` where a stage asks for more than there is, for then the run would wait for ever."""
+    for stage in plans:
+        name, config, most = stage.job.name, stage.job.config, _slots().most()
+        if stage.status() == "done":
+            continue
+        if config.processes() > most:
+            raise StageFailed(
+                f"stage {name}: num_processes is {config.processes()}, and this machine has "
+                f"{'GPUs' if gpus() else 'CPU cores'}: {most}. Lower it, and raise gradient_accumulation_steps as much "
+                "for the same batch (`polymath run --set` begins the stage anew)"
+            )
+        if getattr(config, "fsdp", False) and not gpus():
+            raise StageFailed(f"stage {name}: fsdp shards over GPUs, and this machine has none: take it out")
+
+
+def _slots() -> Slots:
+    return Slots(gpus() or [str(core) for core in range(os.cpu_count() or 1)])
+
+
 class Pipeline:
     """Runs the stages of one run."""
 
@@ -200,7 +224,7 @@ class Pipeline:
         self.run_dir, self.display = run, display
         self.sandbox, self.seed = recipe.sandbox, recipe.seed
         self.plans = {plan.job.name: plan for plan in plan(recipe, run)}
-        self.slots = Slots(gpus() or [str(core) for core in range(os.cpu_count() or 1)])
+        self.slots = _slots()
         self.running: dict[str, StageProcesses] = {}
         self.done: set[str] = set()
         self.errors: dict[str, str] = {}
@@ -208,9 +232,9 @@ class Pipeline:
 
     def run(self) -> None:
         """Finish every stage. Raises `StageFailed` once those that could still finish have."""
+        check_hardware(self.plans.values())
         for stage in self.plans.values():
             self._settle(stage)
-        self._check_slots()
         self._check_gold()
         try:
             while self._start_ready() or self.running:
@@ -220,17 +244,6 @@ class Pipeline:
                 stage.terminate()
         if self.errors:
             raise StageFailed("\n".join(self.errors.values()))
-
-    def _check_slots(self) -> None:
-        """No stage starts that asks for more than there is, for then the run would wait for ever."""
-        for name, stage in self.plans.items():
-            if name not in self.done and (asked := stage.job.config.processes()) > self.slots.most():
-                what = "GPUs" if gpus() else "CPU cores"
-                raise StageFailed(
-                    f"stage {name}: num_processes is {asked}, and this machine has {what}: {self.slots.most()}. Lower "
-                    "it, and raise gradient_accumulation_steps as much for the same batch (`polymath run --set` "
-                    "begins the stage anew)"
-                )
 
     def _check_gold(self) -> None:
         """No stage starts on a verifier that its domain's own answers fail, or without the sandbox that it needs."""

@@ -22,6 +22,7 @@ from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import Location, Problem, RecipeError, Source, nearest
 from polymath.stage import BASE, LoraConfig, ModeConfig, Modes, StageConfig
+from polymath.stage import ModelConfig as ModelStageConfig
 from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
 from rewards.length import Target
@@ -29,7 +30,8 @@ from rl.config import GrpoConfig
 from sft.config import SftConfig
 
 Stage = Annotated[
-    SftConfig | GrpoConfig | OpdConfig | OffPolicyConfig | MergeConfig | EvalConfig, Field(discriminator="kind")
+    SftConfig | GrpoConfig | OpdConfig | OffPolicyConfig | MergeConfig | ModelStageConfig | EvalConfig,
+    Field(discriminator="kind"),
 ]
 STAGE_TYPES: dict[str, type[StageConfig]] = {
     stage.model_fields["kind"].default: stage for stage in get_args(get_args(Stage)[0])
@@ -92,7 +94,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except ValidationError as error:
         faults = [dict(fault) for fault in error.errors() if not _follows(dict(fault), error.errors())]
         raise _error([_problem(fault, source) for fault in faults], source) from error
-    if problems := [*check_model(recipe.model), *_check_references(recipe)]:
+    if problems := [*check_models(recipe), *_check_references(recipe)]:
         raise _error(problems, source)
     if isinstance(recipe.model, PretrainedModel) and (place := recipe.model.path()):
         # a run is resumed from any folder
@@ -153,6 +155,8 @@ def _check_defaults(defaults: Any) -> list[Problem]:
 def _problem(fault: dict[str, Any], source: Source) -> Problem:
     """A pydantic error in the words of the recipe."""
     location, given = _without_tags(fault["loc"]), fault["input"]
+    if "[key]" in fault["loc"] and isinstance(given, bool):
+        return Problem(location[:1], f"a name in it is read as {given} by YAML: put it into quotes, or rename it")
     if fault["type"] == "extra_forbidden":
         return Problem(location, f"unknown field{nearest(str(location[-1]), _known_keys(location, source.data))}")
     if fault["type"] == "missing":
@@ -274,17 +278,26 @@ def _check_chat(recipe: Recipe) -> list[Problem]:
     return []
 
 
-def check_model(model: ModelConfig) -> list[Problem]:
-    """That a model on this machine is where the recipe says."""
-    path = model.path() if isinstance(model, PretrainedModel) else None
-    if path is None or path.exists():
-        return []
-    return [Problem(("model", "name"), f"found {str(path)!r}, which is not in {Path.cwd()}; a hub id reads owner/name")]
+def check_models(recipe: Recipe) -> list[Problem]:
+    """That models on this machine are where the recipe says."""
+    stages = {("stages", name): stage for name, stage in recipe.stages.items() if isinstance(stage, ModelStageConfig)}
+    paths = {
+        (*location, "name"): model.path()
+        for location, model in {("model",): recipe.model, **stages}.items()
+        if isinstance(model, PretrainedModel)
+    }
+    return [
+        Problem(location, f"found {str(path)!r}, which is not in {Path.cwd()}; a hub id reads owner/name")
+        for location, path in paths.items()
+        if path is not None and not path.exists()
+    ]
 
 
 def _references(stage: Stage) -> list[tuple[Location, str]]:
     if isinstance(stage, EvalConfig):
         return [(("models", index), target) for index, target in enumerate(stage.models)]
+    if isinstance(stage, ModelStageConfig):
+        return []
     others: list[tuple[Location, str]] = []
     if isinstance(stage, TaughtConfig):
         others = [(("teacher_models", domain), target) for domain, target in stage.teacher_models.items()]

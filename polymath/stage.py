@@ -11,7 +11,7 @@ from polymath.chat import MODES, FormatKind, Mode
 from polymath.domains import Domain
 from polymath.engine.config import RANKS, EngineConfig
 from polymath.hardware import multiplies_in_bfloat16
-from polymath.models import Dtype
+from polymath.models import Dtype, PretrainedModel
 from polymath.run_dir import StageDir
 from polymath.strict import StrictModel
 
@@ -81,6 +81,15 @@ class BaseConfig(StageConfig):
     """The stage that every run begins with: the recipe's model, made or brought into one folder."""
 
     kind: Literal["base"] = "base"
+
+    def parents(self) -> tuple[str, ...]:
+        return ()
+
+
+class ModelConfig(StageConfig, PretrainedModel):
+    """A model that is there already, for other stages to begin from, to learn from, to merge or to score."""
+
+    kind: Literal["model"] = "model"
 
     def parents(self) -> tuple[str, ...]:
         return ()

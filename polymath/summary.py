@@ -94,9 +94,10 @@ class Accuracy(NamedTuple):
 def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, dict[str, float]]]:
     """What each scored model has of the teachers of the recipe's first distillation, averaged over the modes.
 
-    Model -> domain: `retention` is model / teacher, `normalized` is (model - start) / (teacher - start), where the
-    teacher learned something, with the mean over domains (MOPD, arXiv 2606.30406, table 2) and its standard error.
-    The start itself is left out; both are empty for a recipe without distillation.
+    Model -> domain: `retention` is model / teacher, `normalized` is (model - start) / (teacher - start) in the domains
+    whose teacher is ahead of the start, with the mean over them (MOPD, arXiv 2606.30406, table 2) and its standard
+    error. It has no model that is not scored in all of these, and neither has the start; both are empty for a recipe
+    without distillation.
     """
     found = accuracies(scores)
     distilled = next((stage for stage in recipe.stages.values() if isinstance(stage, OpdConfig)), None)
@@ -110,10 +111,12 @@ def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, dict[st
             if model == distilled.from_ or own is None or expert is None or not expert.mean:
                 continue
             retention.setdefault(model, {})[domain] = own.mean / expert.mean
-            if start is not None and expert.mean != start.mean:
+            if start is not None and expert.mean > start.mean:
                 share, variance = _normalized(own, expert, start) if model != teacher else (1.0, 0.0)
                 normalized.setdefault(model, {})[domain] = share
                 variances.setdefault(model, []).append(variance)
+    most = max(map(len, normalized.values()), default=0)
+    normalized = {model: shares for model, shares in normalized.items() if len(shares) == most}
     for model, shares in normalized.items():
         count = len(shares)
         shares |= {"mean": sum(shares.values()) / count, "stderr": math.sqrt(sum(variances[model])) / count}
@@ -128,14 +131,14 @@ def _normalized(own: Accuracy, teacher: Accuracy, start: Accuracy) -> tuple[floa
 
 
 def accuracies(scores: Iterable[Score]) -> dict[tuple[str, str], Accuracy]:
-    """By (model, domain)."""
-    groups: dict[tuple[str, str], list[Score]] = {}
+    """By (model, domain); what two stages have scored counts once, for their tasks are the same."""
+    groups: dict[tuple[str, str], dict[str, Score]] = {}
     for score in scores:
-        groups.setdefault((score["model"], score["domain"]), []).append(score)
+        groups.setdefault((score["model"], score["domain"]), {})[score["mode"]] = score
     return {
         key: Accuracy(
-            sum(score["accuracy"] for score in own) / len(own),
-            sum(score["stderr"] ** 2 for score in own) / len(own) ** 2,
+            sum(score["accuracy"] for score in own.values()) / len(own),
+            sum(score["stderr"] ** 2 for score in own.values()) / len(own) ** 2,
         )
         for key, own in groups.items()
     }

@@ -216,3 +216,27 @@ def test_a_head_makes_the_models_logits(name: str) -> None:
     due = (out.logits.softmax(-1) * (out.logits.log_softmax(-1) - other.log_softmax(-1))).sum(-1)
     assert torch.allclose(told.divergence_N, due[0], atol=1e-5)
     assert head.scale != 1 or head.softcap is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"beta": 1.5}, "beta is 1.5 and has to be within 0 and 1"),
+        ({"temperature": 0.0}, "temperature 0 and above 0"),
+        ({"token_weights_N": torch.ones(N - 1)}, "13 states of the student, 13 of the teacher and 12 token_weights_N"),
+        ({"teacher_NH": torch.randn(N + 2, H)}, "13 states of the student, 15 of the teacher"),
+        ({"estimate": estimate_named("sampled", None)}, "look at the tokens that were drawn"),
+        ({"advantages_N": torch.ones(N)}, "look at the tokens that were drawn"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(given: dict[str, Any], says: str) -> None:
+    head = Head(torch.randn(V, H))
+    usual = {"student_NH": torch.randn(N, H), "teacher_NH": torch.randn(N, H), "token_weights_N": torch.ones(N)}
+    with pytest.raises(ValueError, match=says):
+        divergence(**({"student": head, "teacher": head} | usual | given))
+
+
+def test_an_estimate_of_another_name_is_not_taken_for_the_exact_divergence() -> None:
+    assert estimate_named("exact", None) is None
+    with pytest.raises(ValueError, match="no estimate 'topk'"):
+        estimate_named("topk", 3)

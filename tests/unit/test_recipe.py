@@ -110,6 +110,12 @@ def test_the_schema_file_is_fresh() -> None:
         ("  scores:", "  mean: {kind: merge, models: [format, mean]}\n  scores:", "mean:", "stages read each other in a circle: mean -> mean"),
         ("  scores:", "  other: {kind: off_policy, max_steps: 1, teacher_models: {math: grpo-mth}}\n  scores:", "grpo-mth", "stages.other.teacher_models.math: no stage 'grpo-mth' has a model; did you mean 'grpo-math'?"),
         ("  scores:", "  other: {kind: off_policy, max_steps: 1, teacher_models: {maths: format}}\n  scores:", "maths", "stages.other.teacher_models: no domain 'maths'; did you mean 'math'?"),
+        ("  scores:", "  off: {kind: merge, models: [format, merged]}\n  scores:", "stages:", "stages: a name in it is read as False by YAML: put it into quotes"),
+        ("  scores:", "  old: {kind: model, name: ./nowhere}\n  scores:", "nowhere", "stages.old.name: found 'nowhere', which is not in"),
+        ("  scores:", "  old: {kind: model, name: ./nowhere, max_steps: 3}\n  scores:", "max_steps: 3}", "stages.old.max_steps: unknown field; known are"),
+        ("kind: opd", "kind: opd\n    early_stopping_threshold: 0.1", "merged:", "early_stopping_threshold does nothing without early_stopping_patience"),
+        ("kind: opd", "kind: opd\n    early_stopping_patience: 500", "merged:", "early_stopping_patience 500 compares 5000 steps"),
+        ("kind: opd", "kind: opd\n    domain_weights: {math: 0, agent: 0}", "merged:", "domain_weights are all 0, and nothing would be learned"),
         ("max_steps: 12}", "max_steps: 12, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
     ],
 )  # fmt: skip

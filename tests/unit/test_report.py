@@ -215,6 +215,28 @@ def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: 
     assert shown_model(again, scores[:4]) == "grpo" and shown_model(again, []) == ""
 
 
+def test_a_teacher_that_fell_behind_the_start_is_no_measure(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, ("high",))
+    stages = recipe.dump()["stages"]
+    stages["merged"] |= {"teacher_models": {"math": "grpo", "agent": "sft"}, "domains": ["math", "agent"]}
+    stages["sft"] = {"kind": "sft", "from": "format", "domains": ["agent"], "max_steps": 1}
+    recipe = Recipe.model_validate(recipe.dump() | {"stages": stages})
+    accuracies = {"format": (0.25, 0.5), "grpo": (0.75, 0.0), "sft": (0.0, 0.4), "merged": (0.5, 0.9)}
+    scores = [
+        score(model, domain, "high", accuracy, 10.0)
+        for model, own in accuracies.items()
+        for domain, accuracy in zip(("math", "agent"), own, strict=True)
+    ]
+    assert {key: own for key, own in kept(recipe, scores)["normalized"]["merged"].items() if key != "stderr"} == {
+        "math": 0.5, "mean": 0.5,
+    }  # fmt: skip
+    twice = kept(recipe, [*scores, *scores])
+    assert twice == kept(recipe, scores)
+    scores[5] = score("sft", "agent", "high", 0.75, 10.0)  # agent counts now
+    assert "merged" in kept(recipe, scores)["normalized"]
+    assert "merged" not in kept(recipe, scores[:-1])["normalized"]  # in math alone it is compared with nothing
+
+
 def test_a_normalized_score_says_how_far_chance_moves_it(tmp_path: Path) -> None:
     recipe, n, draw = recipe_of(tmp_path, ("high", "max")), 400, np.random.default_rng(0)
     truth = {"format": (0.2, 0.4), "grpo": (0.6, 0.9), "merged": (0.7, 0.5)}

@@ -1,5 +1,6 @@
 """What is told of teachers: who is foreign, who has no more to teach, and that a checkpoint keeps to its own."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from distill.manifest import check_manifest, manifest_of
 from distill.teachers import check_vocabularies
 from distill.trainer import unfinished
 from distill.watch import TeacherWatch
+from polymath.models import base_of
 from polymath.run_dir import write_json
 from polymath.tiny import build_tokenizer
 
@@ -49,6 +51,49 @@ def test_a_domain_is_finished_where_its_divergence_falls_no_more() -> None:
     fed(again, given)
     assert again.finished == watch.finished  # a resumed run knows it from its metrics
     assert not fed(TeacherWatch(["math", "agent"], None, 0.02), given)
+
+
+def test_a_divergence_that_rises_is_told_and_not_taken_for_learned() -> None:
+    watch = TeacherWatch(["math", "agent"], 1, 0.02)
+    assert fed(watch, lines(math=[0.2, 0.6, 0.9, 1.8], agent=[1.0, 0.5, 0.2, 0.1])) == [
+        ("rising_divergence", 2, "math")
+    ]
+    assert not watch.finished
+    (alarm,) = TeacherWatch(["math"], 1, 0.02).feed(1, {"kl/math": 0.2}) or watch.feed(5, {"kl/agent": 0.1})
+    assert alarm.name == "plateau" and "give their places" in alarm.message
+    (alarm,) = watch.feed(6, {"kl/math": 1.8})
+    assert alarm.message.endswith("this stage ends") and watch.finished == {"math", "agent"}
+
+
+def test_an_extrapolated_teacher_is_farther_away_and_not_foreign() -> None:
+    first = {"kl/math": 1.2, "kl/agent": 0.1}
+    assert not TeacherWatch(["math", "agent"], None, 0.0, extrapolation=1.5).feed(1, first)
+    assert TeacherWatch(["math", "agent"], None, 0.0).feed(1, first)
+
+
+def test_an_adapter_is_the_same_teacher_wherever_its_base_lies(tmp_path: Path) -> None:
+    def run(name: str, weights: bytes = b"base") -> Path:
+        base, adapter = tmp_path / name / "01-format/model", tmp_path / name / "02-math/model"
+        write_json(tmp_path / name / "resolved.json", {})
+        for folder, content in ((base, weights), (adapter, b"adapter")):
+            folder.mkdir(parents=True)
+            (folder / "model.safetensors").write_bytes(content)
+        write_json(base / "config.json", {})
+        write_json(adapter / "adapter_config.json", {"r": 4, "base_model_name_or_path": str(base)})
+        return adapter
+
+    first, other = run("first"), run("other", b"trained further")
+    known = manifest_of({"math": first})
+    assert known != manifest_of({"math": other})
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "first", copy)
+    assert base_of(copy / "02-math/model") == copy / "01-format/model"  # not the first run's, which is there as well
+    assert manifest_of({"math": copy / "02-math/model"}) == known
+    (tmp_path / "first").rename(tmp_path / "moved")
+    assert manifest_of({"math": tmp_path / "moved/02-math/model"}) == known
+    (copy / "resolved.json").unlink()  # no run: what the adapter says counts
+    with pytest.raises(FileNotFoundError, match="base_model_name_or_path is .*first/01-format/model"):
+        base_of(copy / "02-math/model")
 
 
 def test_what_is_finished_gives_its_place_to_the_others() -> None:
