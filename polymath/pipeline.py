@@ -25,7 +25,7 @@ from polymath.models import PretrainedModel, TinyModel
 from polymath.progress import Display
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
-from polymath.stage import BASE, BaseConfig, ModeConfig, ModelConfig, RolloutConfig, StageConfig, StageJob
+from polymath.stage import BASE, BaseConfig, ModeConfig, ModelStageConfig, RolloutConfig, StageConfig, StageJob
 from rewards import open_bench
 from rewards.gold import check_gold, check_rewards
 from rewards.sandbox import SandboxError
@@ -100,7 +100,7 @@ def _given(recipe: Recipe, config: StageConfig) -> dict[str, Any]:
     if isinstance(config, BaseConfig):
         names = tuple(recipe.domains) if isinstance(recipe.model, TinyModel) else ()
         extra["model"] = recipe.model
-    if isinstance(config, ModelConfig):
+    if isinstance(config, ModelStageConfig):
         extra["model"] = config
     if config.kind in ("eval", "grpo", "off_policy") or getattr(config, "outcome_weight", 0):
         extra |= {"open_bench": open_bench, "sandbox": recipe.sandbox}
@@ -140,7 +140,7 @@ def _threads(name: str, graph: Mapping[str, list[str]]) -> int:
 def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
     config = given["config"]
     model = given["extra"].get("model")
-    where = set(PretrainedModel.model_fields) if isinstance(config, ModelConfig) else None  # told by what it holds
+    where = set(PretrainedModel.model_fields) if isinstance(config, ModelStageConfig) else None  # told by what it holds
     content = {
         "config": config.model_dump(mode="json", exclude=where),
         "domains": {name: _describe(domain) for name, domain in given["domains"].items()},

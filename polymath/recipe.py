@@ -21,8 +21,7 @@ from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import Location, Problem, RecipeError, Source, nearest
-from polymath.stage import BASE, LoraConfig, ModeConfig, Modes, StageConfig
-from polymath.stage import ModelConfig as ModelStageConfig
+from polymath.stage import BASE, LoraConfig, ModeConfig, ModelStageConfig, Modes, StageConfig
 from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
 from rewards.length import Target

@@ -86,7 +86,7 @@ class BaseConfig(StageConfig):
         return ()
 
 
-class ModelConfig(StageConfig, PretrainedModel):
+class ModelStageConfig(StageConfig, PretrainedModel):
     """A model that is there already, for other stages to begin from, to learn from, to merge or to score."""
 
     kind: Literal["model"] = "model"

@@ -231,9 +231,10 @@ def test_a_head_makes_the_models_logits(name: str) -> None:
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], says: str) -> None:
     head = Head(torch.randn(V, H))
-    usual = {"student_NH": torch.randn(N, H), "teacher_NH": torch.randn(N, H), "token_weights_N": torch.ones(N)}
+    states: dict[str, Any] = {"student_NH": torch.randn(N, H), "teacher_NH": torch.randn(N, H)}
+    usual = states | {"student": head, "teacher": head, "token_weights_N": torch.ones(N)}
     with pytest.raises(ValueError, match=says):
-        divergence(**({"student": head, "teacher": head} | usual | given))
+        divergence(**(usual | given))
 
 
 def test_an_estimate_of_another_name_is_not_taken_for_the_exact_divergence() -> None:
