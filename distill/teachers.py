@@ -44,12 +44,14 @@ class Teachers(Protocol):
 class ModelTeacher:
     """A model of its own, whose weights are on the device while it scores."""
 
-    def __init__(self, teacher_ids: Sequence[str], model: Any, device: torch.device) -> None:
+    def __init__(
+        self, teacher_ids: Sequence[str], model: Any, device: torch.device, products: torch.dtype = torch.float32
+    ) -> None:
         self.teacher_ids, self.model = list(teacher_ids), model
+        use_packed_attention(model.to(device))
+        _keep_as_multiplied(model.to("cpu"), products)
         # what is tied is there once
         self._residence = Residence([*model.parameters(), *model.buffers()], device)
-        with self.active():
-            use_packed_attention(model)
 
     def fetch(self) -> None:
         """See `Teachers.fetch`."""
@@ -73,9 +75,12 @@ class ModelTeacher:
 class ShardedTeacher:
     """A model of its own, of which each process has a part, in the host's memory; its head each process has whole."""
 
-    def __init__(self, teacher_ids: Sequence[str], model: Any, device: torch.device) -> None:
+    def __init__(
+        self, teacher_ids: Sequence[str], model: Any, device: torch.device, products: torch.dtype = torch.float32
+    ) -> None:
         self.teacher_ids, self.model, self._device = list(teacher_ids), model, device
         use_packed_attention(model)
+        _keep_as_multiplied(model, products)
         self._head = Head.of(model).copied()  # each process learns from whom it likes
         shard(model, device)
 
@@ -119,7 +124,7 @@ def load_teachers(
     products: torch.dtype = torch.float32,
     kind: type[ModelTeacher] | type[ShardedTeacher] = ModelTeacher,
 ) -> list[Teachers]:
-    """Each teacher once, by `folders`' ids, also where it has several; `products` is the type adapters multiply in.
+    """Each teacher once, by `folders`' ids, also where it has several; `products` is the type that is multiplied in.
 
     Adapters share the student's base where the student is an adapter on it as well. `kind` is what becomes of a teacher
     that is a model of its own.
@@ -147,5 +152,19 @@ def load_teachers(
                 f"teacher {teacher_ids[0]!r} ({folder}) has {theirs} tokens and the student {ours}: a divergence over "
                 "the whole vocabulary needs one vocabulary; train the teacher from the student's own origin"
             )
-        teachers.append(kind(teacher_ids, model, device))
+        teachers.append(kind(teacher_ids, model, device, products))
     return teachers
+
+
+def _keep_as_multiplied(model: Any, products: torch.dtype) -> None:
+    """Linear layers of a model that is only read take the type that autocast would give them each time anew.
+
+    Same numbers, and half of the room on the host, on the device and on the way. An embedding that is the head as well
+    stays as it is: it is read besides.
+    """
+    if products == torch.float32:
+        return
+    embedding = model.get_input_embeddings().weight
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module.weight is not embedding:
+            module.to(products)

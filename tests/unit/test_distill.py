@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -278,6 +278,33 @@ def test_adapters_teach_on_the_shared_base(trainer_for, tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(dense(tiny(0), merged, inputs()).item(), rel=1e-4)
     assert {name for name, parameter in student.named_parameters() if parameter.requires_grad} == trainable
     assert student.active_adapter == "default"
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_teacher_kept_in_the_type_of_products_says_the_same_in_less_room(tmp_path: Path, is_tied: bool) -> None:
+    model = tiny(1)
+    if is_tied:
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
+    model.save_pretrained(tmp_path / "whole")
+    get_peft_model(
+        tiny_from(tmp_path / "whole"), LoraConfig(init_lora_weights=False, target_modules="all-linear", r=2)
+    ).save_pretrained(str(tmp_path / "adapter"))
+    folders = {name: tmp_path / name for name in ("whole", "adapter")}
+    told = {}
+    for products in (torch.float32, torch.bfloat16):
+        teachers = load_teachers(tiny(0), tmp_path, folders, "float32", torch.device("cpu"), products)
+        for teacher in teachers:
+            with torch.autocast("cpu", torch.bfloat16), teacher.active():
+                told[products, *teacher.teacher_ids] = teacher.states(inputs(), teacher.teacher_ids * 4)
+    for name in folders:
+        assert torch.equal(told[torch.float32, name], told[torch.bfloat16, name])
+    (_, other) = teachers
+    types = {path: own.dtype for path, own in cast(Any, other).model.named_parameters()}
+    assert {own for path, own in types.items() if "_proj" in path} == {torch.bfloat16}
+    head = cast(Any, other).model.get_output_embeddings().weight
+    assert head.dtype == (torch.float32 if is_tied else torch.bfloat16)
+    assert types["base_model.model.model.embed_tokens.weight"] == torch.float32
 
 
 def test_a_row_keeps_its_own_teacher(trainer_for, folders: dict[str, Path], tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def in_a_process(rank: int, rendezvous: str, out: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
     device = torch.device("cpu")
-    teacher = ShardedTeacher("one", tiny().requires_grad_(False), device)
+    teacher = ShardedTeacher(["one"], tiny().requires_grad_(False), device)
     matrix = teacher.model.model.layers[0].mlp.up_proj.weight
     with teacher.active():
         states = [teacher.states(batch_of(rows), ["one"] * rows) for rows in (1 + rank, 3)]  # each its own rows
