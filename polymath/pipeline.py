@@ -265,13 +265,17 @@ class Pipeline:
         """Skip what is done; move aside what other settings made, so that nothing is lost."""
         name, status = stage.job.name, stage.status()
         if status == "done":
-            self.done.add(name)
+            self._count_as_done(name)
             self.run_dir.event("skipped", stage=name)
             self.display.skipped(name)
         elif status == "changed":
             aside = _free_name(stage.folder.path)
             shutil.move(stage.folder.path, aside)
             self.display.note(f"{name}: settings, inputs or code changed; the old result is kept in {aside}")
+
+    def _count_as_done(self, name: str) -> None:
+        self.done.add(name)
+        shutil.rmtree(self.plans[name].folder.checkpoints, ignore_errors=True)  # several times its model's room
 
     def _start_ready(self) -> bool:
         for name, stage in self.plans.items():
@@ -327,7 +331,7 @@ class Pipeline:
         self.slots.give_back(stage.slots)
         folder = self.plans[name].folder
         if stage.exitcode == 0:
-            self.done.add(name)
+            self._count_as_done(name)
             self.run_dir.event("finished", stage=name)
             self.display.finished(name, folder.read_state()["seconds"])
             return
