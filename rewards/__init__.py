@@ -19,13 +19,14 @@ from rewards.base import RewardConfig, Verifier, Workbench, call_custom
 from rewards.code_tests import CodeTests
 from rewards.final_state import FinalState
 from rewards.instruction_following import Instructions
+from rewards.judgment import Judgment
 from rewards.length import L1Exact, L1Max, LengthPenalty, SoftOverlong
 from rewards.math_answer import MathAnswer
 from rewards.score import Score, Scores
 from rewards.style import FormatReward, Language, Repetition
 from rewards.tool_calls import ToolCalls
 
-VERIFIER_TYPES: tuple[type[Verifier], ...] = (MathAnswer, CodeTests, Instructions, ToolCalls, FinalState)
+VERIFIER_TYPES: tuple[type[Verifier], ...] = (MathAnswer, CodeTests, Instructions, ToolCalls, FinalState, Judgment)
 VERIFIERS: dict[str, Verifier] = {kind.model_fields["name"].default: kind() for kind in VERIFIER_TYPES}
 
 
@@ -90,6 +91,7 @@ AnyReward = (
     | Annotated[Instructions, Tag("instructions")]
     | Annotated[ToolCalls, Tag("tool_calls")]
     | Annotated[FinalState, Tag("final_state")]
+    | Annotated[Judgment, Tag("judgment")]
     | Annotated[LengthPenalty, Tag("length_penalty")]
     | Annotated[SoftOverlong, Tag("soft_overlong")]
     | Annotated[L1Exact, Tag("l1_exact")]

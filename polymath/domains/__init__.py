@@ -18,11 +18,12 @@ from polymath.domains.bfcl import BfclDomain
 from polymath.domains.coding import CodeDomain
 from polymath.domains.gym import GymDomain
 from polymath.domains.instruct import InstructDomain
+from polymath.domains.judge import JudgeDomain
 from polymath.domains.python import PythonDomain
 from polymath.domains.task import Task
 
 Domain = Annotated[
-    MathDomain | AgentDomain | CodeDomain | InstructDomain | GymDomain | BfclDomain | PythonDomain,
+    MathDomain | AgentDomain | CodeDomain | InstructDomain | GymDomain | BfclDomain | PythonDomain | JudgeDomain,
     Field(discriminator="kind"),
 ]
 Split = Literal["train", "held_out"]

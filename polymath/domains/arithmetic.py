@@ -12,6 +12,8 @@ from polymath.strict import StrictModel
 Style = Literal["columns", "sums"]
 Styles = Annotated[tuple[Style, ...], Field(min_length=1)]
 DEFAULT: tuple[Style, ...] = ("columns",)
+SLIPS = (-10, -1, 1, 10, 2, 20)  # of one column
+WRONG = 4  # answers, as many as a sum of 0 has that are no negative number
 
 
 class MathDomain(StrictModel):
@@ -34,6 +36,11 @@ class MathDomain(StrictModel):
             raise ValueError(f"min_operand {self.min_operand} is above max_operand {self.max_operand}")
         return self
 
+    def critique(self, task: Task, response: str) -> str:
+        """How a judge of a response reasons: it adds as the demonstration does, and compares."""
+        right = task.demonstration[-1]
+        return f"{right['reasoning']} {compare_by_column(right['content'], response)}"
+
     def draw(self, rng: random.Random) -> Task:
         """One sum; `3 + 4` and `4 + 3` share a key."""
         a, b = (rng.randint(self.min_operand, self.max_operand) for _ in range(2))
@@ -48,7 +55,15 @@ class MathDomain(StrictModel):
             demonstration=shown(DEFAULT if isinstance(self.styles, dict) else self.styles),
             answer=str(a + b),
             demonstrations={mode: shown(styles) for mode, styles in by_mode.items()},
+            wrong=tuple(str(a + b + slip) for slip in SLIPS if a + b + slip >= 0)[:WRONG],
         )
+
+
+def compare_by_column(number: str, other: str) -> str:
+    """Digit by digit from right to left, and whether they are the same: `88y 12n` for 18 and 28."""
+    width = max(len(number), len(other))
+    pairs = zip(reversed(number.rjust(width, "0")), reversed(other.rjust(width, "0")), strict=True)
+    return " ".join(f"{a}{b}{'y' if a == b else 'n'}" for a, b in pairs)
 
 
 def add_by_column(a: int, b: int, style: Style = "columns") -> str:

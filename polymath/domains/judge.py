@@ -1,0 +1,46 @@
+"""Judging what answers the tasks of another domain, right and wrong ones, where a verifier knows which is which."""
+
+import json
+import random
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from polymath.domains.arithmetic import WRONG, MathDomain
+from polymath.domains.task import Task, question, reply
+from polymath.judging import Criterion, Rubric, verdict
+from polymath.judging import question as asked
+from polymath.strict import StrictModel
+
+RIGHT = Rubric(criteria=(Criterion(text="The answer is right."),))
+
+
+class JudgeDomain(StrictModel):
+    """One response to a task of `of`, right in half of the tasks, or several, of which one is right.
+
+    A task is held out where its own domain's is.
+    """
+
+    reward: ClassVar[str] = "judgment"
+
+    kind: Literal["judge"] = "judge"
+    of: MathDomain = Field(default=MathDomain(), description="The domain whose tasks are answered.")
+    responses: int = Field(default=1, ge=1, le=WRONG, description="How many are shown at a time.")
+    rubric: Rubric = RIGHT
+
+    def draw(self, rng: random.Random) -> Task:
+        """One task with its responses; the label of a right one is 1."""
+        task = self.of.draw(rng)
+        right = rng.randrange(self.responses) if self.responses > 1 else rng.choice([0, -1])  # -1: none of them
+        shown = rng.sample(task.wrong, self.responses)
+        if right >= 0:
+            shown[right] = task.demonstration[-1]["content"]
+        labels = [float(place == right) for place in range(self.responses)]
+        critiques = [self.of.critique(task, own) for own in shown]
+        scores = [round(label * self.rubric.scale) for label in labels]
+        return Task(
+            key=task.key,
+            messages=question(asked(self.rubric, task.messages[-1]["content"], shown)),
+            demonstration=(reply(verdict(scores), "\n".join(critiques)),),
+            answer=json.dumps({"labels": labels, "rubric": self.rubric.model_dump()}),
+        )
