@@ -1,4 +1,4 @@
-"""Which teachers a checkpoint learned from; named as in TRL's pull request 7215."""
+"""Which teachers a checkpoint, or a model, learned from; named as in TRL's pull request 7215."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from polymath import models
 from polymath.run_dir import read_json, write_json
 
-FILE = "teacher_manifest.json"
+MANIFEST_FILE = "teacher_manifest.json"
 
 Manifest = dict[str, dict[str, str]]  # teacher id -> kind and sha256, and an adapter's base_sha256
 
@@ -44,12 +44,12 @@ def _digest(folder: Path) -> str:
 
 def check_manifest(checkpoint: Path, manifest: Manifest) -> None:
     """Raise `ValueError` where the checkpoint learned from others."""
-    known: Manifest = read_json(checkpoint / FILE) or {}
+    known: Manifest = read_json(checkpoint / MANIFEST_FILE) or {}
     changed = [teacher_id for teacher_id in manifest if known.get(teacher_id) != manifest[teacher_id]]
     if changed := [*changed, *(known.keys() - manifest.keys())]:
         raise ValueError(
-            f"{checkpoint / FILE}: learned from another teacher {sorted(changed)[0]!r} than the one that is there now: "
-            f"put the teacher back, or remove {checkpoint.parent} to begin the stage again"
+            f"{checkpoint / MANIFEST_FILE}: learned from another teacher {sorted(changed)[0]!r} than the one that is "
+            f"there now: put the teacher back, or remove {checkpoint.parent} to begin the stage again"
         )
 
 
@@ -60,4 +60,4 @@ class ManifestCallback(TrainerCallback):
         self.checkpoints, self.manifest = checkpoints, manifest
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        write_json(self.checkpoints / f"checkpoint-{state.global_step}" / FILE, self.manifest)
+        write_json(self.checkpoints / f"checkpoint-{state.global_step}" / MANIFEST_FILE, self.manifest)

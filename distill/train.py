@@ -12,13 +12,14 @@ from trl.trainer.distillation_config import DistillationConfig
 
 from distill.config import OpdConfig
 from distill.estimates import estimate_named
-from distill.manifest import ManifestCallback, check_manifest, manifest_of
+from distill.manifest import MANIFEST_FILE, ManifestCallback, check_manifest, manifest_of
 from distill.outcome import Outcome
 from distill.teachers import ModelTeacher, ShardedTeacher, check_vocabularies, load_teachers
 from distill.trainer import START, MultiTeacherTrainer
 from distill.watch import TeacherWatch
 from polymath import models
 from polymath.data import prompt_dataset
+from polymath.run_dir import write_json
 from polymath.stage import StageJob
 from polymath.training import (
     AlarmCallback,
@@ -77,6 +78,8 @@ def run(job: StageJob, report: Report) -> None:
         trainer.teachers = load(folders=folders)
         trainer.start = load(folders={START: job.models[config.from_]}) if config.extrapolation != 1 else []
         train(trainer, job, report)
+        if trainer.is_world_process_zero():
+            write_json(folder.model / MANIFEST_FILE, manifest)
 
 
 @contextmanager

@@ -45,6 +45,8 @@ def test_the_chain_runs_and_reports(finished: Path) -> None:
     assert len(cells) == len(content["scores"]) == 3 * 2 * 2
     assert all(s["n"] == 16 and 0 <= s["accuracy"] <= 1 and s["mean_tokens"] > 0 for s in cells.values())
     manifest = json.loads((finished / "manifest.json").read_text())
+    assert not list(finished.glob("*/checkpoints"))  # what is done is not gone on with
+    assert set(json.loads((finished / "06-merged/model/teacher_manifest.json").read_text())) == {"math", "agent"}
     assert manifest["versions"]["trl"].startswith("1.16") and manifest["hardware"]["cores"] > 0
     assert len({s["data_sha256"] for s in content["stages"] if s["data_sha256"]}) == 6
 
