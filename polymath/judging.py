@@ -15,20 +15,31 @@ is asked is V4's (report, section 5.1.1).
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, field_validator
 
+from polymath.chat.tokens import first_token
 from polymath.strict import StrictModel
 
-VERDICT = re.compile(r"Scores: ([0-9]+(?:, [0-9]+)*)")
-TAG = re.compile(r"<(?=/?(?:task|reference|response)\b)")
+NUMBER = "(?:0|[1-9][0-9]*)"
+VERDICT = re.compile(rf"Scores: ({NUMBER}(?:, {NUMBER})*)")
+OTHER_VERDICT = re.compile(r"\bscores?\W*:", re.IGNORECASE)
+TAG = re.compile(r"<(?=\s*/?\s*(?:task|reference|response)\b)", re.IGNORECASE)
 
 
 class Criterion(StrictModel):
     """One thing that a response is judged by."""
 
-    text: str = Field(min_length=1)
-    weight: float = Field(default=1.0, gt=0)
+    text: str = Field(pattern=r"^\S[^\n]*$", description="One line.")
+    weight: float = Field(default=1.0, gt=0, le=1000)
+
+    @field_validator("text")
+    @classmethod
+    def _can_be_asked(cls, text: str) -> str:
+        if token := first_token(text):
+            raise ValueError(f"holds {token}, a token of the chat format, which no message can")
+        return text
 
 
 class Rubric(StrictModel):
@@ -36,7 +47,7 @@ class Rubric(StrictModel):
 
     criteria: tuple[Criterion, ...] = Field(min_length=1)
     reference: str = Field(default="", description="A response that is right, for the judge to compare with.")
-    scale: PositiveInt = Field(default=10, description="The highest score; the lowest is 0.")
+    scale: int = Field(default=10, ge=1, le=1000, description="The highest score; the lowest is 0.")
 
 
 def question(rubric: Rubric, task: str, responses: Sequence[str]) -> str:
@@ -49,15 +60,20 @@ def question(rubric: Rubric, task: str, responses: Sequence[str]) -> str:
     parts += [_inside(f"response {place}" if several else "response", own) for place, own in enumerate(responses, 1)]
     weighted = len({own.weight for own in rubric.criteria}) > 1
     parts += [
-        f"{place}. {own.text}{f' (weight {own.weight:g})' if weighted else ''}"
+        f"{place}. {_guarded(own.text)}{f' (weight {own.weight:g})' if weighted else ''}"
         for place, own in enumerate(rubric.criteria, 1)
     ]
-    return "\n".join([*parts, f'Last line: "Scores: " and {"a number for each" if several else "the numbers"}.'])
+    form = verdict([0] * (len(responses) if several else len(rubric.criteria)))
+    return "\n".join([*parts, f'End with one line of whole numbers in their order: "{form}", or higher.'])
 
 
 def _inside(tag: str, text: str) -> str:
     """A text between tags; it can close none of them."""
-    return f"<{tag}>{TAG.sub('< ', text)}</{tag}>"
+    return f"<{tag}>{_guarded(text)}</{tag}>"
+
+
+def _guarded(text: str) -> str:
+    return TAG.sub("&lt;", text)
 
 
 def verdict(scores: Sequence[int]) -> str:
@@ -69,7 +85,7 @@ def read_verdict(content: str, count: int, scale: int) -> tuple[int, ...]:
     """The scores that a judge's answer ends with; `ValueError` where it does not end with `count` of them."""
     *before, last = content.rstrip("\n").split("\n")
     found = VERDICT.fullmatch(last)
-    if not found or any(line.startswith("Scores:") for line in before):
+    if not found or any(OTHER_VERDICT.search(line) for line in before):
         raise ValueError("it does not end with its one line of scores")
     scores = tuple(map(int, found[1].split(", ")))
     if len(scores) != count:
@@ -81,5 +97,5 @@ def read_verdict(content: str, count: int, scale: int) -> tuple[int, ...]:
 
 def share(scores: Sequence[int], rubric: Rubric) -> float:
     """What one response is worth by its criteria's scores, by weight, from 0 to 1."""
-    weights = [own.weight for own in rubric.criteria]
-    return sum(w * s for w, s in zip(weights, scores, strict=True)) / (sum(weights) * rubric.scale)
+    weights = [Fraction(own.weight) for own in rubric.criteria]  # the middle of the scale is 0.5, however they round
+    return float(sum(w * s for w, s in zip(weights, scores, strict=True)) / (sum(weights) * rubric.scale))

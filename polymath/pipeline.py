@@ -275,7 +275,13 @@ class Pipeline:
 
     def _count_as_done(self, name: str) -> None:
         self.done.add(name)
-        shutil.rmtree(self.plans[name].folder.checkpoints, ignore_errors=True)  # several times its model's room
+        checkpoints = self.plans[name].folder.checkpoints  # several times its model's room
+        try:
+            shutil.rmtree(checkpoints)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.display.note(f"{name}: {checkpoints} is not needed any more, and could not be removed: {error}")
 
     def _start_ready(self) -> bool:
         for name, stage in self.plans.items():

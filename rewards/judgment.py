@@ -1,15 +1,22 @@
 """Whether a judge's verdict is the label's: that of a verifier, or of a person."""
 
-import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from polymath.completion import Completion
 from polymath.judging import Rubric, read_verdict, share
+from polymath.strict import StrictModel
 from rewards.base import Verifier, Workbench
 from rewards.score import Score
+
+
+class Labelled(StrictModel):
+    """What a judging task's `answer` holds as JSON: what each response is worth, from 0 to 1, and its rubric."""
+
+    labels: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=1)
+    rubric: Rubric
 
 
 class Judgment(Verifier):
@@ -35,8 +42,8 @@ class Judgment(Verifier):
         return -1.0 if self.form == "best" else 0.0
 
     def verify(self, completion: Completion, bench: Workbench) -> Score:
-        task = json.loads(completion.answer)
-        labels, rubric = task["labels"], Rubric.model_validate(task["rubric"])
+        task = Labelled.model_validate_json(completion.answer)
+        labels, rubric = task.labels, task.rubric
         count = len(labels) if len(labels) > 1 else len(rubric.criteria)
         try:
             scores = read_verdict(completion.content, count, rubric.scale)
@@ -52,8 +59,9 @@ class Judgment(Verifier):
 
 
 def agree(given: Sequence[float], labels: Sequence[float]) -> bool:
-    """Whether one score is on its label's side of the middle, or the best of several has strictly the highest."""
+    """Whether one score is on its label's side of the middle, or the best of several above all others."""
     if len(labels) == 1:
-        return (given[0] > 0.5) == (labels[0] > 0.5) and given[0] != 0.5
-    best = labels.index(max(labels))
-    return all(given[best] > own for place, own in enumerate(given) if place != best)
+        return (given[0] > 0.5) == (labels[0] > 0.5) and (given[0] < 0.5) == (labels[0] < 0.5)
+    best = [own for own, label in zip(given, labels, strict=True) if label == max(labels)]
+    others = [own for own, label in zip(given, labels, strict=True) if label < max(labels)]
+    return not others or min(best) > max(others)

@@ -12,8 +12,7 @@ from polymath.strict import StrictModel
 Style = Literal["columns", "sums"]
 Styles = Annotated[tuple[Style, ...], Field(min_length=1)]
 DEFAULT: tuple[Style, ...] = ("columns",)
-SLIPS = (-10, -1, 1, 10, 2, 20)  # of one column
-WRONG = 4  # answers, as many as a sum of 0 has that are no negative number
+SLIPS = (-10, -1, 1, 10)  # of one column
 
 
 class MathDomain(StrictModel):
@@ -36,6 +35,23 @@ class MathDomain(StrictModel):
             raise ValueError(f"min_operand {self.min_operand} is above max_operand {self.max_operand}")
         return self
 
+    def answers(self, task: Task, count: int, rng: random.Random) -> tuple[list[str], int]:
+        """So many different answers, each a slip away from another one, and which of them is right.
+
+        Any of them could be by what they are: none is a neighbour of all others because it is right.
+        """
+        right = int(task.answer)
+        while True:
+            numbers = [0]
+            while len(numbers) < count:
+                other = rng.choice(numbers) + rng.choice(SLIPS)
+                numbers += [other] if other not in numbers else []
+            place = rng.randrange(count)
+            rng.shuffle(numbers)
+            answers = [right + own - numbers[place] for own in numbers]
+            if min(answers) >= 0:
+                return list(map(str, answers)), place
+
     def critique(self, task: Task, response: str) -> str:
         """How a judge of a response reasons: it adds as the demonstration does, and compares."""
         right = task.demonstration[-1]
@@ -55,7 +71,6 @@ class MathDomain(StrictModel):
             demonstration=shown(DEFAULT if isinstance(self.styles, dict) else self.styles),
             answer=str(a + b),
             demonstrations={mode: shown(styles) for mode, styles in by_mode.items()},
-            wrong=tuple(str(a + b + slip) for slip in SLIPS if a + b + slip >= 0)[:WRONG],
         )
 
 

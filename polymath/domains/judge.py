@@ -4,9 +4,9 @@ import json
 import random
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from polymath.domains.arithmetic import WRONG, MathDomain
+from polymath.domains.arithmetic import MathDomain
 from polymath.domains.task import Task, question, reply
 from polymath.judging import Criterion, Rubric, verdict
 from polymath.judging import question as asked
@@ -25,19 +25,26 @@ class JudgeDomain(StrictModel):
 
     kind: Literal["judge"] = "judge"
     of: MathDomain = Field(default=MathDomain(), description="The domain whose tasks are answered.")
-    responses: int = Field(default=1, ge=1, le=WRONG, description="How many are shown at a time.")
+    responses: int = Field(default=1, ge=1, le=9, description="How many are shown at a time.")
     rubric: Rubric = RIGHT
+
+    @field_validator("rubric")
+    @classmethod
+    def _has_no_answer(cls, rubric: Rubric) -> Rubric:
+        if rubric.reference:
+            raise ValueError("reference would be the same for every task: leave it out")
+        return rubric
 
     def draw(self, rng: random.Random) -> Task:
         """One task with its responses; the label of a right one is 1."""
         task = self.of.draw(rng)
-        right = rng.randrange(self.responses) if self.responses > 1 else rng.choice([0, -1])  # -1: none of them
-        shown = rng.sample(task.wrong, self.responses)
-        if right >= 0:
-            shown[right] = task.demonstration[-1]["content"]
+        shown, right = self.of.answers(task, max(2, self.responses), rng)
+        shown = shown[: self.responses]  # of two answers one is shown alone, the right one or the other
         labels = [float(place == right) for place in range(self.responses)]
         critiques = [self.of.critique(task, own) for own in shown]
         scores = [round(label * self.rubric.scale) for label in labels]
+        if self.responses == 1:
+            scores *= len(self.rubric.criteria)
         return Task(
             key=task.key,
             messages=question(asked(self.rubric, task.messages[-1]["content"], shown)),

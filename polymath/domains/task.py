@@ -16,8 +16,7 @@ class Task:
     functions on offer as JSON schemas. `environment` is what executes the calls, as
     `polymath.domains.environment.open_environment` reads it; where it is empty, a turn of calls ends the episode. `key`
     identifies the problem: two tasks with the same question have the same key, and so have two questions that give each
-    other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone. `wrong` are answers that look right
-    and are not.
+    other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone.
     """
 
     key: str
@@ -27,7 +26,6 @@ class Task:
     tools: tuple[Message, ...] = ()
     environment: str = ""
     demonstrations: Mapping[str, tuple[Message, ...]] = field(default_factory=dict)
-    wrong: tuple[str, ...] = ()
 
     def shown(self, mode: str) -> tuple[Message, ...]:
         """The demonstration of a mode."""
