@@ -50,7 +50,7 @@ class Rubric(StrictModel):
     scale: int = Field(default=10, ge=1, le=1000, description="The highest score; the lowest is 0.")
 
 
-def question(rubric: Rubric, task: str, responses: Sequence[str]) -> str:
+def judge_prompt(rubric: Rubric, task: str, responses: Sequence[str]) -> str:
     """What the judge is asked: to score one response by each criterion, or each of several by all of them."""
     several = len(responses) > 1
     what = f"each of {len(responses)} responses by all criteria" if several else "the response by each criterion"

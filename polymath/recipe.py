@@ -21,7 +21,7 @@ from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import Location, Problem, RecipeError, Source, nearest
-from polymath.stage import BASE, LoraConfig, ModeConfig, ModelStageConfig, Modes, StageConfig
+from polymath.stage import BASE, ModeConfig, ModelStageConfig, Modes, StageConfig
 from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
 from rewards.length import Target
@@ -200,22 +200,36 @@ def _kinds(location: Location) -> list[str]:
 def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
     """The fields that could stand where `location` ends."""
     match location:
-        case ("stages", name, _):
-            return _keys(STAGE_TYPES[data["stages"][name]["kind"]])
-        case ("domains", name, _):
-            return _keys(DOMAIN_TYPES[data["domains"][name]["kind"]])
         case ("model", _):
             return _keys(TinyModel if "init" in data["model"] else PretrainedModel)
         case ("modes", _, _):
             return _keys(ModeConfig)
-        case ("stages", _, "lora", _):
-            return _keys(LoraConfig)
         case ("stages", name, "rewards", int(place), _):
             reward = data["stages"][name]["rewards"][place]["name"]
             return _keys(REWARD_TYPES.get(reward, PythonReward))
+        case ("stages", name, *path, _):
+            return _keys(_within(STAGE_TYPES[data["stages"][name]["kind"]], path))
+        case ("domains", name, *path, _):
+            return _keys(_within(DOMAIN_TYPES[data["domains"][name]["kind"]], path))
         case ("sandbox", _):
             return _keys(SandboxConfig)
     return [*_keys(Recipe), "defaults"]
+
+
+def _within(model: type[StrictModel], path: Sequence[int | str]) -> type[StrictModel]:
+    """The settings that a path of fields leads to, places of a list passed over; none where it leads elsewhere."""
+    for name in path:
+        if isinstance(name, str):
+            field = next((own for key, own in model.model_fields.items() if name in (key, own.alias)), None)
+            found = _settings_in(field.annotation) if field else []
+            model = found[0] if len(found) == 1 else StrictModel
+    return model
+
+
+def _settings_in(annotation: Any) -> list[type[StrictModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, StrictModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _settings_in(part)]
 
 
 def _keys(model: type[StrictModel]) -> list[str]:

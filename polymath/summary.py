@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from distill.config import OpdConfig
+from distill.config import OpdConfig, TaughtConfig
 from polymath.eval_config import EvalConfig
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines
@@ -96,19 +96,20 @@ def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, dict[st
 
     Model -> domain: `retention` is model / teacher, `normalized` is (model - start) / (teacher - start) in the domains
     whose teacher is ahead of the start, with the mean over them (MOPD, arXiv 2606.30406, table 2) and its standard
-    error. It has no model that is not scored in all of these, and neither has the start; both are empty for a recipe
-    without distillation.
+    error. The start is what was there before any teacher taught. `normalized` has no model that is not scored in all of
+    these domains, and neither has the start; both are empty for a recipe without distillation.
     """
     found = accuracies(scores)
     distilled = next((stage for stage in recipe.stages.values() if isinstance(stage, OpdConfig)), None)
+    origin = _untaught(recipe, distilled) if distilled else ""
     retention: dict[str, dict[str, float]] = {}
     normalized: dict[str, dict[str, float]] = {}
     variances: dict[str, list[float]] = {}
     for model in dict.fromkeys(model for model, _ in found) if distilled else ():
         assert distilled is not None
         for domain, teacher in distilled.teacher_models.items():
-            own, expert, start = (found.get((name, domain)) for name in (model, teacher, distilled.from_))
-            if model == distilled.from_ or own is None or expert is None or not expert.mean:
+            own, expert, start = (found.get((name, domain)) for name in (model, teacher, origin))
+            if model == origin or own is None or expert is None or not expert.mean:
                 continue
             retention.setdefault(model, {})[domain] = own.mean / expert.mean
             if start is not None and expert.mean > start.mean:
@@ -121,6 +122,13 @@ def kept(recipe: Recipe, scores: Iterable[Score]) -> dict[str, dict[str, dict[st
         count = len(shares)
         shares |= {"mean": sum(shares.values()) / count, "stderr": math.sqrt(sum(variances[model])) / count}
     return {"retention": retention, "normalized": normalized}
+
+
+def _untaught(recipe: Recipe, stage: TaughtConfig) -> str:
+    """What a stage began from, or the one before it where that was taught as well."""
+    while isinstance(before := recipe.stages.get(stage.from_), TaughtConfig):
+        stage = before
+    return stage.from_
 
 
 def _normalized(own: Accuracy, teacher: Accuracy, start: Accuracy) -> tuple[float, float]:

@@ -8,8 +8,7 @@ from pydantic import Field, field_validator
 
 from polymath.domains.arithmetic import MathDomain
 from polymath.domains.task import Task, question, reply
-from polymath.judging import Criterion, Rubric, verdict
-from polymath.judging import question as asked
+from polymath.judging import Criterion, Rubric, judge_prompt, verdict
 from polymath.strict import StrictModel
 
 RIGHT = Rubric(criteria=(Criterion(text="The answer is right."),))
@@ -47,7 +46,7 @@ class JudgeDomain(StrictModel):
             scores *= len(self.rubric.criteria)
         return Task(
             key=task.key,
-            messages=question(asked(self.rubric, task.messages[-1]["content"], shown)),
+            messages=question(judge_prompt(self.rubric, task.messages[-1]["content"], shown)),
             demonstration=(reply(verdict(scores), "\n".join(critiques)),),
             answer=json.dumps({"labels": labels, "rubric": self.rubric.model_dump()}),
         )

@@ -116,6 +116,9 @@ def test_the_schema_file_is_fresh() -> None:
         ("kind: opd", "kind: opd\n    early_stopping_threshold: 0.1", "merged:", "early_stopping_threshold does nothing without early_stopping_patience"),
         ("kind: opd", "kind: opd\n    early_stopping_patience: 500", "merged:", "early_stopping_patience 500 compares 5000 steps"),
         ("kind: opd", "kind: opd\n    domain_weights: {math: 0, agent: 0}", "merged:", "domain_weights are all 0, and nothing would be learned"),
+        ("  scores:", "  other: {kind: grpo, domains: [math], max_steps: 1, alarms: {patiense: 2}}\n  scores:", "patiense", "stages.other.alarms.patiense: unknown field; did you mean 'patience'?"),
+        ("domains:", "domains:\n  judge: {kind: judge, rubric: {criteria: [{text: right, wieght: 2}]}}", "wieght", "domains.judge.rubric.criteria.0.wieght: unknown field; did you mean 'weight'?"),
+        ("domains:", "domains:\n  judge: {kind: judge, of: {kind: math, min_operant: 2}}", "min_operant", "domains.judge.of.min_operant: unknown field; did you mean 'min_operand'?"),
         ("max_steps: 12}", "max_steps: 12, lora: {rank: 3}}", "rank", "stages.sft-agent.lora.rank: unknown field; known are r,"),
     ],
 )  # fmt: skip

@@ -215,6 +215,22 @@ def test_what_baselines_keep_stands_beside_what_the_distillation_does(tmp_path: 
     assert shown_model(again, scores[:4]) == "grpo" and shown_model(again, []) == ""
 
 
+def test_what_was_taught_in_two_stages_is_measured_from_before_both(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, ("high",))
+    stages = recipe.dump()["stages"]
+    stages["merged"] |= {"from": "taught"}
+    stages["taught"] = {"kind": "off_policy", "from": "format", "teacher_models": {"math": "grpo"}, "max_steps": 1}
+    stages["scores"]["models"] = ["format", "grpo", "taught", "merged"]
+    recipe = Recipe.model_validate(recipe.dump() | {"stages": stages})
+    accuracies = {"format": 0.25, "grpo": 0.75, "taught": 0.7, "merged": 0.875}
+    scores = [score(model, "math", "high", accuracy, 10.0) for model, accuracy in accuracies.items()]
+    found = kept(recipe, scores)
+    assert {name: own["math"] for name, own in found["normalized"].items()} == {
+        "grpo": 1.0, "taught": pytest.approx(0.9), "merged": 1.25,
+    }  # fmt: skip
+    assert "format" not in found["retention"]
+
+
 def test_a_teacher_that_fell_behind_the_start_is_no_measure(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, ("high",))
     stages = recipe.dump()["stages"]
