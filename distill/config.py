@@ -2,10 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
 from polymath.stage import RolloutConfig, Shares, TrainingConfig
-from rewards import OwnVerifier, RewardSetting
+from rewards import OwnVerifier, RewardSetting, RubricReward
 
 
 class TaughtConfig(TrainingConfig):
@@ -114,6 +114,13 @@ class OpdConfig(TaughtConfig, RolloutConfig):
         if "rewards" in self.model_fields_set and not self.outcome_weight and self.rewards != (OwnVerifier(),):
             raise ValueError("rewards count for nothing without outcome_weight: set it (0.5, say), or take them out")
         return self
+
+    @field_validator("rewards")
+    @classmethod
+    def _nobody_judges_here(cls, rewards: tuple[RewardSetting, ...]) -> tuple[RewardSetting, ...]:
+        if any(isinstance(reward, RubricReward) for reward in rewards):
+            raise ValueError("'rubric' needs a judge, which stages of kind grpo have: take it out")
+        return rewards
 
     @model_validator(mode="after")
     def _estimates_are_of_the_reverse_kl(self) -> "OpdConfig":

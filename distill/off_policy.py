@@ -24,7 +24,8 @@ from polymath.data import Row
 from polymath.engine.opening import OneAfterAnother
 from polymath.engine.proof import PROBES, prove
 from polymath.engine.wal import LoggedEngine, TokenLog
-from polymath.evaluate import play_rows, verify
+from polymath.episodes import play_rows
+from polymath.evaluate import verify
 from polymath.run_dir import StageDir, append_line, keep_lines, read_lines
 from polymath.stage import StageJob
 from polymath.training import Materials, Report, prepare, steps_up_to, train, training_arguments
@@ -98,7 +99,7 @@ def _write(
 ) -> float:
     """Sample one completion a row, have them verified and append them to the file; the mean of what they are worth."""
     config, tokenizer, form = cast(OffPolicyConfig, job.config), materials.tokenizer, materials.form
-    episodes = play_rows(names, rows, engine, tokenizer, form, config.temperature)
+    episodes = play_rows([vars(row) for row in rows], names, engine, tokenizer, form, config.temperature)
     worth = [value for value, _ in verify(rows, episodes, tokenizer, form, job)]
     for row, episode, value in zip(rows, episodes, worth, strict=True):
         line = {"name": episode.name, "domain": row.domain, "mode": row.mode, "reward": value, "prompt": row.prompt}

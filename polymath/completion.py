@@ -8,6 +8,7 @@ from typing import Any
 from polymath.chat import Format, Mode, parse
 from polymath.chat.tokens import END_THINK
 from polymath.domains.task import Message
+from polymath.judging import Vote
 
 Turn = Mapping[str, Any]  # as `polymath.chat.parse` returns it: content, reasoning, tool_calls, faults
 
@@ -19,6 +20,7 @@ class Completion:
     `turns` are what the model wrote, parsed; what tools answered is not there. `tokens` and `reasoning_tokens` count
     what the model wrote, as it was sampled. `reward` names the verifier of its row, and `answer` is what that reads.
     `length_penalty` is its mode's k. `name` tells it from the others of a stage.
+    `rubric` is what a judge goes by (`polymath.judging.Rubric` as JSON), `votes` what it said, if it was asked.
     """
 
     turns: tuple[Turn, ...]
@@ -33,6 +35,8 @@ class Completion:
     reasoning_tokens: int = 0
     length_penalty: float = 0.0
     name: str = ""
+    rubric: str = ""
+    votes: tuple[Vote, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -68,7 +72,7 @@ def read(
     reasoning = 0
     if row["think"] != "non_think":
         reasoning = sum(_reasoning(own, turn, tokenizer) for own, turn in zip(ids, turns, strict=True))
-    same = ("reward", "answer", "domain", "mode", "think", "prompt", "budget", "length_penalty")
+    same = ("reward", "answer", "domain", "mode", "think", "prompt", "budget", "length_penalty", "rubric")
     return Completion(
         turns=turns,
         tokens=sum(map(len, ids)),

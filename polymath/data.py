@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from polymath.chat import Format, Mode, Segment
 from polymath.domains import Domain, training_tasks
-from polymath.domains.task import Task
+from polymath.domains.task import Task, question
 from polymath.stage import ModeConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+
+JUDGE = "judge"  # in the place of a domain and of a mode, where the model judges
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Row:
     `prompt` ends where the model begins to write. `completion` is the demonstration: what the model writes to the end
     of its last turn, and between that what tools answer. `think` is how the mode is rendered, `budget` the most tokens
     that the model may write, `length_penalty` what its reasoning costs. `environment` executes its calls. `answer` is
-    what the verifier named `reward` reads.
+    what the verifier named `reward` reads, `rubric` what a judge goes by (`polymath.judging.Rubric` as JSON), and
+    `asked` the messages alone, as a judge is shown them.
     """
 
     prompt: str
@@ -36,6 +40,8 @@ class Row:
     answer: str
     environment: str = ""
     length_penalty: float = 0.0
+    asked: str = ""
+    rubric: str = ""
 
 
 def training_rows(
@@ -88,14 +94,31 @@ def _row(domain: str, reward: str, task: Task, mode: str, config: ModeConfig, fo
         answer=task.answer,
         environment=task.environment,
         length_penalty=config.length_penalty,
+        asked="\n\n".join(message["content"] for message in task.messages),
+        rubric=task.rubric.model_dump_json() if task.rubric else "",
     )
+
+
+def judging_row(asked: str, answer: str, config: ModeConfig, form: Format) -> dict[str, Any]:
+    """What a judge is asked, as a row of a batch (see `prompt_dataset`).
+
+    `ValueError` where what is judged holds a token of the format.
+    """
+    prompt = "".join(segment.text for segment in form.conversation(question(asked), config.think, ()))
+    budget = config.max_completion_length
+    return _sampled(Row(prompt, (), JUDGE, JUDGE, config.think, budget, "judgment", answer, asked=asked))
 
 
 def prompt_dataset(rows: Sequence[Row]) -> "Dataset":
     """Rows as the on-policy trainers read them; every column reaches the rewards and the loss."""
     from datasets import Dataset
 
-    return Dataset.from_list([{key: value for key, value in vars(row).items() if key != "completion"} for row in rows])
+    return Dataset.from_list([_sampled(row) for row in rows])
+
+
+def _sampled(row: Row) -> dict[str, Any]:
+    """What a row has where the model writes the completion."""
+    return {key: value for key, value in vars(row).items() if key != "completion"}
 
 
 def demonstration_dataset(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":

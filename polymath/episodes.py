@@ -8,13 +8,14 @@
 Token ids are only ever appended: what was sampled is what is trained on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from polymath.chat import Format, Mode, parse
 from polymath.domains.environment import open_environment
-from polymath.engine.protocol import Request, Sample, Sampling
+from polymath.engine.protocol import Engine, Request, Sample, Sampling
+from polymath.engine.wal import LoggedEngine
 from polymath.vocabulary import decode
 
 MAX_TURNS = 8  # of one episode, however short they are
@@ -78,6 +79,31 @@ class Episode:
         self.mask += [written] * len(ids)
         self.logprobs += logprobs
         self.kept += kept if kept is not None else [[]] * len(ids)
+
+
+def begun(rows: Sequence[Mapping[str, Any]], names: Sequence[str], tokenizer: Any) -> list[Episode]:
+    """An episode for each row (`vars(Row)`), with these names in logs, of which nothing is written yet."""
+    # A row's prompt is complete: a tokenizer that adds a token of its own would change what SFT trained on
+    prompts = tokenizer(text=[row["prompt"] for row in rows], add_special_tokens=False)["input_ids"]
+    return [
+        Episode(name, ids, row["think"], row["budget"], row["environment"])
+        for name, ids, row in zip(names, prompts, rows, strict=True)
+    ]
+
+
+def play_rows(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    engine: Engine | LoggedEngine,
+    tokenizer: Any,
+    form: Format,
+    temperature: float,
+) -> list[Episode]:
+    """Rows as episodes, from beginning to end; see `begun`."""
+    episodes = begun(rows, names, tokenizer)
+    sampling = Sampling(max_tokens=0, stop_token_ids=(tokenizer.eos_token_id,), temperature=temperature)
+    play(episodes, engine.generate, sampling, tokenizer, form, engine.max_length)
+    return episodes
 
 
 def play(

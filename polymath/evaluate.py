@@ -16,9 +16,7 @@ from polymath.domains import held_out_tasks
 from polymath.domains.task import Task
 from polymath.engine.opening import OneAfterAnother
 from polymath.engine.proof import PROBES, prove
-from polymath.engine.protocol import Engine, Sampling
-from polymath.engine.wal import LoggedEngine
-from polymath.episodes import Episode, play
+from polymath.episodes import Episode, play_rows
 from polymath.eval_config import EvalConfig
 from polymath.run_dir import StageDir, append_line, keep_lines, read_json, write_json, write_text
 from polymath.stage import StageJob
@@ -69,7 +67,7 @@ def _score_model(
             prompts = tokenizer([row.prompt for row in rows[:PROBES]], add_special_tokens=False)["input_ids"]
             gap = {f"sync/logprob_gap/{name}": prove(engine, model, prompts, bf16=config.bf16)}
         names = [f"{name}/{domain}/{place}" for place in range(len(rows))]
-        episodes = play_rows(names, rows, engine, tokenizer, form, config.temperature)
+        episodes = play_rows([vars(row) for row in rows], names, engine, tokenizer, form, config.temperature)
         checks = verify(rows, episodes, tokenizer, form, job)
         for mode in job.modes:
             own = [index for index, row in enumerate(rows) if row.mode == mode]
@@ -108,22 +106,3 @@ def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> d
         "mean_tokens": sum(lengths) / n,
         "n": n,
     }
-
-
-def play_rows(
-    names: Sequence[str],
-    rows: Sequence[Row],
-    engine: Engine | LoggedEngine,
-    tokenizer: Any,
-    form: Format,
-    temperature: float,
-) -> list[Episode]:
-    """One episode a row, of these names in logs; a batch holds every mode."""
-    prompts = tokenizer([row.prompt for row in rows], add_special_tokens=False)["input_ids"]
-    episodes = [
-        Episode(name, ids, row.think, row.budget, row.environment)
-        for name, ids, row in zip(names, prompts, rows, strict=True)
-    ]
-    sampling = Sampling(max_tokens=0, stop_token_ids=(tokenizer.eos_token_id,), temperature=temperature)
-    play(episodes, engine.generate, sampling, tokenizer, form, engine.max_length)
-    return episodes

@@ -1,13 +1,15 @@
 """What a judge is asked, and how it answers: a rubric, one response or several, and a verdict of whole numbers.
 
     Judge ... from 0 to 10 ...          what is asked, and of how many
+    1. criterion (weight 2) ..
     <task> .. </task>                   what the responses answer
     <reference> .. </reference>         where there is one
     <response 1> .. </response 1> ..    in the order in which the verdict names them
-    1. criterion (weight 2) ..
 
     critique                            what the judge writes, as long as it likes
     Scores: 7, 10                       and its last line: one for each criterion, or for each of several responses
+
+What many judgments share stands first, so that an engine computes it once.
 
 Principles, critique and scores from one prompt are DeepSeek-GRM's (arXiv 2504.02495, section 3); that the actor itself
 is asked is V4's (report, section 5.1.1).
@@ -15,6 +17,7 @@ is asked is V4's (report, section 5.1.1).
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from pydantic import Field, field_validator
@@ -50,19 +53,33 @@ class Rubric(StrictModel):
     scale: int = Field(default=10, ge=1, le=1000, description="The highest score; the lowest is 0.")
 
 
+@dataclass(frozen=True)
+class Vote:
+    """What one verdict says of one response: from 0 to 1, or None where it cannot be read, and why.
+
+    `parts` are by criterion, where one response was asked about; of several it was shown at `place`, from 1.
+    """
+
+    value: float | None
+    parts: tuple[float, ...] = ()
+    fault: str = ""
+    place: int = 1
+
+
 def judge_prompt(rubric: Rubric, task: str, responses: Sequence[str]) -> str:
     """What the judge is asked: to score one response by each criterion, or each of several by all of them."""
     several = len(responses) > 1
     what = f"each of {len(responses)} responses by all criteria" if several else "the response by each criterion"
-    parts = [f"Judge {what}, from 0 to {rubric.scale}.", _inside("task", task)]
-    if rubric.reference:
-        parts.append(_inside("reference", rubric.reference))
-    parts += [_inside(f"response {place}" if several else "response", own) for place, own in enumerate(responses, 1)]
     weighted = len({own.weight for own in rubric.criteria}) > 1
+    parts = [f"Judge {what}, from 0 to {rubric.scale}."]
     parts += [
         f"{place}. {_guarded(own.text)}{f' (weight {own.weight:g})' if weighted else ''}"
         for place, own in enumerate(rubric.criteria, 1)
     ]
+    parts.append(_inside("task", task))
+    if rubric.reference:
+        parts.append(_inside("reference", rubric.reference))
+    parts += [_inside(f"response {place}" if several else "response", own) for place, own in enumerate(responses, 1)]
     form = verdict([0] * (len(responses) if several else len(rubric.criteria)))
     return "\n".join([*parts, f'End with one line of whole numbers in their order: "{form}", or higher.'])
 
@@ -99,3 +116,19 @@ def share(scores: Sequence[int], rubric: Rubric) -> float:
     """What one response is worth by its criteria's scores, by weight, from 0 to 1."""
     weights = [Fraction(own.weight) for own in rubric.criteria]  # the middle of the scale is 0.5, however they round
     return float(sum(w * s for w, s in zip(weights, scores, strict=True)) / (sum(weights) * rubric.scale))
+
+
+def read_votes(content: str, count: int, rubric: Rubric) -> list[Vote]:
+    """A judge's answer as a vote on each of the `count` responses that it was asked about."""
+    try:
+        scores = read_verdict(content, count if count > 1 else len(rubric.criteria), rubric.scale)
+    except ValueError as error:
+        return unreadable(str(error), count)
+    if count == 1:
+        return [Vote(share(scores, rubric), tuple(own / rubric.scale for own in scores))]
+    return [Vote(own / rubric.scale, place=place) for place, own in enumerate(scores, 1)]
+
+
+def unreadable(fault: str, count: int) -> list[Vote]:
+    """The votes of an answer that says nothing."""
+    return [Vote(None, fault=fault, place=place) for place in range(1, count + 1)]

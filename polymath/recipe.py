@@ -26,6 +26,7 @@ from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
 from rewards.length import Target
 from rl.config import GrpoConfig
+from rl.judge_config import JUDGE_TYPES, FrozenJudge
 from sft.config import SftConfig
 
 Stage = Annotated[
@@ -190,10 +191,13 @@ def _without_tags(location: Location) -> Location:
     """pydantic names the member of a union within the path; the recipe does not."""
     tag = {"stages": 2, "domains": 2, "model": 1}.get(str(location[0]) if location else "")
     path = tuple(part for index, part in enumerate(location) if index != tag and part != "[key]")
-    return path[:4] + path[5:] if path[2:3] == ("rewards",) else path
+    inner = {"rewards": 4, "judge": 3}.get(str(path[2])) if len(path) > 2 else None
+    return path[:inner] + path[inner + 1 :] if inner else path
 
 
 def _kinds(location: Location) -> list[str]:
+    if location[2:3] == ("judge",):
+        return list(JUDGE_TYPES)
     return list(STAGE_TYPES if location[0] == "stages" else DOMAIN_TYPES)
 
 
@@ -207,6 +211,9 @@ def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
         case ("stages", name, "rewards", int(place), _):
             reward = data["stages"][name]["rewards"][place]["name"]
             return _keys(REWARD_TYPES.get(reward, PythonReward))
+        case ("stages", name, "judge", *path, _):
+            kind = data["stages"][name]["judge"].get("kind", "policy")
+            return _keys(_within(JUDGE_TYPES[kind], path))
         case ("stages", name, *path, _):
             return _keys(_within(STAGE_TYPES[data["stages"][name]["kind"]], path))
         case ("domains", name, *path, _):
@@ -316,6 +323,8 @@ def _references(stage: Stage) -> list[tuple[Location, str]]:
         others = [(("teacher_models", domain), target) for domain, target in stage.teacher_models.items()]
     if isinstance(stage, MergeConfig):
         others = [(("models", target), target) for target in stage.models]
+    if isinstance(stage, GrpoConfig) and isinstance(stage.judge, FrozenJudge):
+        others = [(("judge", "from"), stage.judge.from_)]
     return [(("from",), stage.from_), *others]
 
 

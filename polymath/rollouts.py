@@ -15,7 +15,7 @@ from polymath.completion import read
 from polymath.engine.proof import Bound, DeliveryError, check_arrival, mean_gap
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine, TokenLog, step_of
-from polymath.episodes import Episode, play
+from polymath.episodes import Episode, begun, play
 from polymath.packed import compile_layers, leave_types_to_autocast, use_packed_attention
 from polymath.run_dir import StageDir, read_lines
 
@@ -126,19 +126,19 @@ class RolloutMixin:
         assert out[TOOL_MASK] is None, "TRL's own tool loop ran besides ours"
         return (*out[:TOOL_MASK], [episode.mask for episode in self._episodes], *out[TOOL_MASK + 1 :])
 
-    def _roll_out(self, rows: list[Batch], first_place: int) -> list[Episode]:
-        """Sample an episode for each row, and put what was written into the row; places name them in logs."""
+    def _roll_out(self, rows: list[Batch], first_place: int, spent: str = "time/generate") -> list[Episode]:
+        """Sample an episode for each row, and put what was written into the row; places name them in logs.
+
+        `spent` names the time that it takes.
+        """
         started = time.perf_counter()
-        prompts, _, _ = self._tokenize_prompts([row["prompt"] for row in rows])
         names = [f"{self._step_number()}/{first_place + index}" for index in range(len(rows))]
-        episodes = [
-            Episode(name, ids, row["think"], row["budget"], row["environment"])
-            for name, ids, row in zip(names, prompts, rows, strict=True)
-        ]
-        play(episodes, self._sample, self.sampling, self._text_tokenizer(), self.form, self.engine.max_length)
+        tokenizer = self._text_tokenizer()
+        episodes = begun(rows, names, tokenizer)
+        play(episodes, self._sample, self.sampling, tokenizer, self.form, self.engine.max_length)
         for row, episode in zip(rows, episodes, strict=True):
-            row["sample"] = read(row, episode.turns, episode.turn_ids, self._text_tokenizer(), self.form, episode.name)
-        self._spend("time/generate", started)
+            row["sample"] = read(row, episode.turns, episode.turn_ids, tokenizer, self.form, episode.name)
+        self._spend(spent, started)
         return episodes
 
     def _sample(self, requests: list[Request]) -> list[Sample]:

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 from polymath import data, models
-from polymath.alarms import Watch
+from polymath.alarms import Alarm, Watch
 from polymath.chat import Format, format_for
 from polymath.chat.template import install
 from polymath.engine.opening import open_engine
@@ -38,7 +38,20 @@ METRICS = {
     "train_runtime": "time/train",
 }
 KEPT_A_STEP = 4  # samples of each step that go to rollouts.jsonl
-AREAS = ["reward", "length", "turns", "kl", "sync", "time", "memory", "policy", "accuracy", "agreement", "token_share"]
+AREAS = [
+    "reward",
+    "length",
+    "turns",
+    "kl",
+    "sync",
+    "time",
+    "memory",
+    "policy",
+    "accuracy",
+    "agreement",
+    "token_share",
+    "judge",
+]
 
 
 class Report(Protocol):
@@ -178,7 +191,7 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
         remove_unfinished(folder.checkpoints)
     checkpoint = last_checkpoint(folder.checkpoints)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    for path in (folder.metrics, folder.rollouts, folder.alarms):
+    for path in (folder.metrics, folder.rollouts, folder.alarms, folder.looks, folder.judgments):
         keep_lines(path, lambda line: line["step"] <= done)
     keep_lines(folder.sandbox, lambda line: steps_up_to(done)(line["episode"]))
     token_log: TokenLog | None = getattr(trainer, "token_log", None)
@@ -300,8 +313,13 @@ class AlarmCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         metrics = metric_names(logs or {})
         for alarm in self.watch.feed(state.global_step, metrics):
-            append_line(self.folder.alarms, asdict(alarm))
-            self.report(state.global_step, state.max_steps, metrics, alarm.message)
+            tell(alarm, self.folder, self.report, state.max_steps, metrics)
+
+
+def tell(alarm: Alarm, folder: StageDir, report: Report, total: int, metrics: dict[str, float]) -> None:
+    """Write an alarm down, and show it to whoever watches."""
+    append_line(folder.alarms, asdict(alarm))
+    report(alarm.step, total, metrics, alarm.message)
 
 
 def places_to_show(rows: Sequence[dict[str, Any]], group: int = 1) -> list[int]:

@@ -22,6 +22,7 @@ from rewards.instruction_following import Instructions
 from rewards.judgment import Judgment
 from rewards.length import L1Exact, L1Max, LengthPenalty, SoftOverlong
 from rewards.math_answer import MathAnswer
+from rewards.rubric import RubricReward
 from rewards.score import Score, Scores
 from rewards.style import FormatReward, Language, Repetition
 from rewards.tool_calls import ToolCalls
@@ -92,6 +93,7 @@ AnyReward = (
     | Annotated[ToolCalls, Tag("tool_calls")]
     | Annotated[FinalState, Tag("final_state")]
     | Annotated[Judgment, Tag("judgment")]
+    | Annotated[RubricReward, Tag("rubric")]
     | Annotated[LengthPenalty, Tag("length_penalty")]
     | Annotated[SoftOverlong, Tag("soft_overlong")]
     | Annotated[L1Exact, Tag("l1_exact")]
@@ -117,4 +119,14 @@ def open_bench(sandbox: SandboxConfig, log: Path | None = None) -> Workbench:
     return Workbench(VERIFIERS, sandbox, log)
 
 
-__all__ = ["REWARD_TYPES", "VERIFIERS", "Completion", "RewardSetting", "Score", "Workbench", "open_bench"]
+__all__ = [
+    "REWARD_TYPES",
+    "VERIFIERS",
+    "Completion",
+    "Judgment",
+    "RewardSetting",
+    "RubricReward",
+    "Score",
+    "Workbench",
+    "open_bench",
+]

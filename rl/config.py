@@ -5,8 +5,9 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from polymath.stage import RolloutConfig
-from rewards import LengthPenalty, OwnVerifier, RewardSetting
+from rewards import LengthPenalty, OwnVerifier, RewardSetting, RubricReward
 from rl.alarms import AlarmConfig
+from rl.judge_config import FrozenJudge, Judge
 
 Mode = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]  # TRL's
 
@@ -51,6 +52,23 @@ class GrpoConfig(RolloutConfig):
         description="What completions are worth, summed with weights: names, with arguments where they differ from the "
         "usual ones, or `module:function` of your own.",
     )
+    judge: Judge | None = Field(
+        default=None,
+        description="Who says what `rubric` is worth: the policy itself, which learns it with the rest, or another "
+        "model, `kind: frozen` or `external`.",
+    )
+
+    @model_validator(mode="after")
+    def _a_judge_is_asked(self) -> "GrpoConfig":
+        rubrics = sum(isinstance(reward, RubricReward) for reward in self.rewards)
+        if self.judge is None and rubrics:
+            raise ValueError("the reward 'rubric' needs a judge: add `judge: {}`, which has the usual settings")
+        if self.judge is not None and rubrics != 1:
+            raise ValueError(f"judge is asked for the reward 'rubric', and rewards has {rubrics} of it in place of 1")
+        return self
+
+    def parents(self) -> tuple[str, ...]:
+        return (*super().parents(), *([self.judge.from_] if isinstance(self.judge, FrozenJudge) else []))
 
     @field_validator("rewards")
     @classmethod

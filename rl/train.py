@@ -1,18 +1,34 @@
 """GRPO: the specialist samples, its rewards score, and what beats its group becomes likelier."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from trl.trainer.grpo_config import GRPOConfig as TrlGrpoConfig
 
-from polymath.data import prompt_dataset
+from polymath.chat import Format
+from polymath.data import held_out_rows, prompt_dataset
+from polymath.domains import held_out_tasks
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
-from polymath.training import AlarmCallback, Report, draw_rows, prepare, rollout_arguments, rollout_settings, train
-from rewards import open_bench
+from polymath.training import (
+    AlarmCallback,
+    Report,
+    draw_rows,
+    prepare,
+    rollout_arguments,
+    rollout_settings,
+    tell,
+    train,
+)
+from rewards import Judgment, open_bench
 from rewards.gold import CHECKED, check_rewards
 from rewards.scorer import Scorer
 from rl.alarms import Alarms
 from rl.config import GrpoConfig
+from rl.judge_config import ExternalJudge, FrozenJudge, PolicyJudge
+from rl.judges import ExternalModel, FrozenModel
+from rl.jury import Ask, Jury
 from rl.refill import Reserve
 from rl.trainer import SpecialistTrainer
 
@@ -36,11 +52,12 @@ def run(job: StageJob, report: Report) -> None:
     with open_bench(job.extra["sandbox"], folder.sandbox) as bench:
         # what rewards load and start, they load and start here, not in the first step
         check_rewards(config.rewards, job.domains, bench, job.seed, CHECKED)
-        scorer = Scorer(config.rewards, bench)
+        scorer = Scorer([*config.rewards, *_of_judging(config)], bench)
         trainer = SpecialistTrainer(
             **rollout_settings(job, materials),
             scorer=scorer,
             reserve=Reserve(reserve, config.max_refills, job.seed),
+            jury_for=_jury_for(job, config, scorer, materials.form, report),
             model=materials.model,
             args=TrlGrpoConfig(**rollout_arguments(job), **same, reward_weights=scorer.weights()),
             train_dataset=prompt_dataset(materials.rows),
@@ -49,6 +66,34 @@ def run(job: StageJob, report: Report) -> None:
             callbacks=[AlarmCallback(Alarms(config.alarms, _penalties(job, config)), folder, report)],
         )
         train(trainer, job, report)
+
+
+def _of_judging(config: GrpoConfig) -> list[Judgment]:
+    """The reward of judging tasks, behind all others."""
+    judge = config.judge
+    return [Judgment(form=judge.form)] if isinstance(judge, PolicyJudge) and judge.share else []
+
+
+def _jury_for(
+    job: StageJob, config: GrpoConfig, scorer: Scorer, form: Format, report: Report
+) -> Callable[[Ask], Jury] | None:
+    """Who judges, as soon as it is known how the policy is asked; None where nobody does."""
+    judge = config.judge
+    if judge is None:
+        return None
+    probe = []
+    for name in config.domains:
+        tasks = held_out_tasks(job.domains[name], judge.trust.probe_prompts, job.seed)
+        probe += prompt_dataset(held_out_rows(name, job.domains[name], tasks, job.modes, form))
+    alarm = partial(tell, folder=StageDir(job.folder), report=report, total=config.max_steps, metrics={})
+    others: Ask | None = None
+    if isinstance(judge, FrozenJudge):
+        others = FrozenModel(judge, config, job, form)
+    if isinstance(judge, ExternalJudge):
+        others = ExternalModel(judge)
+    return lambda ask: Jury(
+        judge, scorer, form, StageDir(job.folder), ask=others or ask, probe=[dict(row) for row in probe], tell=alarm
+    )
 
 
 def _penalties(job: StageJob, config: GrpoConfig) -> dict[str, float | None]:

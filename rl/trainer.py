@@ -1,7 +1,9 @@
 """TRL's `GRPOTrainer` on rows, with one forward: packed, and at the same time the correction's."""
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -16,9 +18,14 @@ from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
 from rewards.scorer import Scorer
 from rl.config import Mode
+from rl.groups import Groups
+from rl.jury import Ask, Jury
 from rl.mismatch import importance_ratio, kept_logprobs
 from rl.refill import Reserve, has_signal
 
+Play = Callable[[list[Batch]], list[Episode]]
+Score = Callable[[list[Batch]], torch.Tensor]  # [B, rewards]
+Others = Callable[[list[Batch], int], list[Batch]]  # one for each of some rows, or fewer
 KEPT_CHUNK = 1024  # tokens whose kept rows of the head are gathered at a time
 
 
@@ -30,9 +37,13 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
     is filled in where the loss has computed them.
     """
 
-    def __init__(self, *, scorer: Scorer, reserve: Reserve, **kwargs: Any) -> None:
+    def __init__(
+        self, *, scorer: Scorer, reserve: Reserve, jury_for: Callable[[Ask], Jury] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(reward_funcs=scorer.functions(), **kwargs)
         self.scorer, self.reserve = scorer, reserve
+        self.jury = jury_for(self._ask) if jury_for else None
+        self._played = 0  # rows of this step so far, by which episodes are named
         if self.sampling.truncates():
             _refuse_scaled_logits(self.accelerator.unwrap_model(self.model).config.get_text_config())
         self._inputs: Batch | None = None  # of the loss that is being computed
@@ -45,45 +56,90 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
         """Sample and score; a group without signal gives its place to a prompt that has one, as far as the cap goes.
 
-        What is logged is what was sampled first: rewards of what replaced it are no measure of the policy.
+        With a judge the last groups are judging tasks of what the others are. What is logged is what was sampled
+        first: rewards of what replaced it are no measure of the policy.
         """
-        rows, size = list(rows), self._group_size
-        episodes = self._roll_out(rows, 0)
-        rewards = self._score(rows)
-        self._note(rows, episodes)
-        self._note_rewards(rows, rewards)
-        self._keep_some(rows, episodes)
-        dead = (~self._signal(rewards)).nonzero()[:, 0].tolist()
-        self._log("reward/zero_std_share", len(dead) * size / len(rows))
-        refilled = 0
+        self._played, size = 0, self._group_size
+        if self.jury and self.jury.trust.is_due(self._step_number()):
+            for name, value in self.jury.look(self._step_number(), self._play, size).items():
+                self._log(name, value)
+        judging = self.jury.config.groups(len(rows) // size) * size if self.jury else 0
+        groups = self._sampled(rows[: len(rows) - judging], self._play, self._score)
+        self._note(groups.rows, groups.episodes)
+        self._note_rewards(groups.rows, groups.rewards_BR)
+        self._keep_some(groups.rows, groups.episodes)
+        if worth := self._totals(groups.rewards_BR).isfinite().any(1).sum().item():
+            self._log("reward/zero_std_share", len(self._dead(groups)) / worth)
+        self._log("reward/refilled_groups", self._refill(groups, self._play, self._score, self._replacements))
+        if self.jury and judging:
+            groups += self._judging_tasks(self.jury, groups.rows, rows[-judging:])
+        self._rewards = groups.rewards_BR.to(self.accelerator.device)
+        return groups.rows, groups.episodes
+
+    def _refill(self, groups: Groups, play: Play, score: Score, others: Others) -> int:
+        """Put others in the places of groups without signal, as far as the cap goes; how many there were."""
+        dead, refilled = self._dead(groups), 0
         for attempt in range(1, self.reserve.rounds + 1):
-            if not dead:
+            found = others(groups.first_rows(dead), attempt)
+            if not found:
                 break
-            found = self.reserve.replacements([rows[group * size] for group in dead], self._step_number(), attempt)
-            others = [dict(row) for row in found for _ in range(size)]
-            their_episodes = self._roll_out(others, attempt * len(rows))
-            their_rewards = self._score(others)
-            live = self._signal(their_rewards).nonzero()[:, 0].tolist()
+            theirs = self._sampled([dict(row) for row in found for _ in range(groups.size)], play, score)
+            still_dead = set(self._dead(theirs))
+            live = [place for place in range(len(found)) if place not in still_dead]
             for place in live:  # what is of a group's own domain and mode takes that group's place
-                ours, theirs = (slice(own * size, (own + 1) * size) for own in (dead[place], place))
-                rows[ours], episodes[ours], rewards[ours] = (
-                    others[theirs],
-                    their_episodes[theirs],
-                    their_rewards[theirs],
-                )
+                groups.put(dead[place], theirs, place)
             refilled += len(live)
             dead = [group for place, group in enumerate(dead) if place not in live]
-        self._log("reward/refilled_groups", refilled)
-        self._rewards = rewards
-        return rows, episodes
+        return refilled
+
+    def _replacements(self, rows: list[Batch], attempt: int) -> list[Batch]:
+        return self.reserve.replacements(rows, self._step_number(), attempt)
+
+    def _sampled(self, rows: list[Batch], play: Play, score: Score) -> Groups:
+        episodes = play(rows) if rows else []
+        rewards_BR = score(rows) if rows else torch.empty(0, len(self.scorer.settings))
+        return Groups(rows, episodes, rewards_BR, self._group_size)
+
+    def _play(self, rows: list[Batch], spent: str = "time/generate") -> list[Episode]:
+        first, self._played = self._played, self._played + len(rows)
+        return self._roll_out(rows, first, spent)
+
+    def _ask(self, rows: list[Batch]) -> list[Episode]:
+        """Let the policy judge."""
+        return self._play(rows, "time/judge")
+
+    def _judging_tasks(self, jury: Jury, rows: list[Batch], spare: list[Batch]) -> Groups:
+        """Groups in the places of `spare`: judgments of what was sampled, and its own prompts where that is too little.
+
+        A task on which all verdicts are worth the same, too easy or impossible, gives its place to another one.
+        """
+
+        def ask(asked: list[Batch]) -> list[Episode]:
+            episodes = self._ask(asked)
+            jury.keep(asked, step, "task")
+            return episodes
+
+        size, step = self._group_size, self._step_number()
+        tasks = jury.tasks(rows, random.Random(f"{self.args.seed}/{step}"))
+        first, later = tasks[: len(spare) // size], iter(tasks[len(spare) // size :])
+        judged = self._sampled([dict(task) for task in first for _ in range(size)], ask, jury.rewards)
+        for name, value in jury.told(judged.rows, judged.rewards_BR).items():
+            self._log(name, value)
+        self._refill(judged, ask, jury.rewards, lambda dead, _: list(islice(later, len(dead))))
+        return judged + self._sampled(spare[len(first) * size :], self._play, self._score)
 
     def _score(self, rows: list[Batch]) -> torch.Tensor:
         """`[B, rewards]`, NaN where a reward does not apply."""
+        if self.jury:
+            step = self._step_number()
+            self.jury.vote(rows, self._group_size, step, f"{self.args.seed}/{step}/{self._played}")
         started = time.perf_counter()
         texts = [row["prompt"] for row in rows]
-        rewards = super()._calculate_rewards(rows, texts, [""] * len(rows), [[]] * len(rows))
+        rewards_BR = super()._calculate_rewards(rows, texts, [""] * len(rows), [[]] * len(rows)).cpu()
+        if self.jury and self.jury.config.groups(len(rows)):
+            rewards_BR[:, -1] = torch.nan  # of judging tasks alone
         self._spend("time/rewards", started)
-        return rewards
+        return rewards_BR
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         return self._rewards  # they decided which rows are in this batch
@@ -94,8 +150,10 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         totals[rewards.isnan().all(1)] = torch.nan
         return totals.view(-1, self._group_size)
 
-    def _signal(self, rewards: torch.Tensor) -> torch.Tensor:
-        return has_signal(self._totals(rewards))
+    def _dead(self, groups: Groups) -> list[int]:
+        """Groups whose completions are all worth the same; where no reward applies, none would to others either."""
+        totals_GK = self._totals(groups.rewards_BR)
+        return (~has_signal(totals_GK) & totals_GK.isfinite().any(1)).nonzero()[:, 0].tolist()
 
     def _note_rewards(self, rows: list[Batch], rewards: torch.Tensor) -> None:
         """Means over what was sampled; each mode's accuracy is its verifier's mean."""

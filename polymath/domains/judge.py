@@ -26,6 +26,13 @@ class JudgeDomain(StrictModel):
     of: MathDomain = Field(default=MathDomain(), description="The domain whose tasks are answered.")
     responses: int = Field(default=1, ge=1, le=9, description="How many are shown at a time.")
     rubric: Rubric = RIGHT
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the demonstrations whose scores are drawn at random: they show how a verdict is written, "
+        "and leave it to reinforcement which one. With any, the domain is for `sft` alone.",
+    )
 
     @field_validator("rubric")
     @classmethod
@@ -41,7 +48,8 @@ class JudgeDomain(StrictModel):
         shown = shown[: self.responses]  # of two answers one is shown alone, the right one or the other
         labels = [float(place == right) for place in range(self.responses)]
         critiques = [self.of.critique(task, own) for own in shown]
-        scores = [round(label * self.rubric.scale) for label in labels]
+        own = [float(rng.randrange(2)) for _ in labels] if rng.random() < self.noise else labels
+        scores = [round(score * self.rubric.scale) for score in own]
         if self.responses == 1:
             scores *= len(self.rubric.criteria)
         return Task(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from polymath.judging import Rubric
+
 Message = Mapping[str, Any]
 
 
@@ -16,7 +18,8 @@ class Task:
     functions on offer as JSON schemas. `environment` is what executes the calls, as
     `polymath.domains.environment.open_environment` reads it; where it is empty, a turn of calls ends the episode. `key`
     identifies the problem: two tasks with the same question have the same key, and so have two questions that give each
-    other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone.
+    other away (`3 + 4` and `4 + 3`). `answer` is read by the domain's reward alone. `rubric` is what a judge of the
+    answer goes by; without one it goes by the reward's.
     """
 
     key: str
@@ -26,6 +29,7 @@ class Task:
     tools: tuple[Message, ...] = ()
     environment: str = ""
     demonstrations: Mapping[str, tuple[Message, ...]] = field(default_factory=dict)
+    rubric: Rubric | None = None
 
     def shown(self, mode: str) -> tuple[Message, ...]:
         """The demonstration of a mode."""

@@ -68,6 +68,7 @@ def trainer_for(tmp_path: Path, words: Any) -> Callable[..., SpecialistTrainer]:
         modes_per_task: int = 1,
         peft_config: Any = None,
         scorer: Scorer | None = None,
+        jury_for: Any = None,
         **args: Any,
     ) -> SpecialistTrainer:
         scorer = scorer or Scorer(rewards, open_bench(SandboxConfig()))
@@ -87,6 +88,7 @@ def trainer_for(tmp_path: Path, words: Any) -> Callable[..., SpecialistTrainer]:
             modes_per_task=modes_per_task,
             scorer=scorer,
             reserve=reserve or Reserve([], 0, 0),
+            jury_for=jury_for,
             model=model,
             args=GRPOConfig(str(tmp_path / "out"), **settings),
             train_dataset=prompt_dataset(rows or [row] * 8),

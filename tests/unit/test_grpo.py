@@ -210,8 +210,7 @@ def test_refilling_ends_with_its_rounds(trainer_for: Any, words: Any, mode: str)
     assert groups[taken] == ("it of", mode, "alive") and groups[left][2] == "dead"
     assert seen["metrics"]["reward/refilled_groups"] == 1 and seen["metrics"]["reward/zero_std_share"] == 0.5
     assert seen["metrics"]["frac_reward_zero_std"] == 0.25
-    rounds = ((0, 16), (16, 8), (32, 4), (48, 4))  # place in the log, and how many are sampled
-    assert seen["asked"] == [f"1/{start + place}/0" for start, count in rounds for place in range(count)]
+    assert seen["asked"] == [f"1/{place}/0" for place in range(16 + 8 + 4 + 4)]
 
 
 @pytest.mark.parametrize(("reserve", "rounds"), [([], 2), ([row("down")], 0)])
@@ -226,7 +225,16 @@ def test_nothing_is_refilled_where_nothing_may_be(
 
 def test_reasoning_is_counted_as_it_was_sampled() -> None:
     tokenizer = build_tokenizer(["look up the entry of Ada"], 400)
-    row = {"reward": "", "answer": "", "domain": "", "mode": "high", "think": "high", "prompt": "", "budget": 9}
+    row = {
+        "reward": "",
+        "answer": "",
+        "domain": "",
+        "mode": "high",
+        "think": "high",
+        "prompt": "",
+        "budget": 9,
+        "rubric": "",
+    }
     texts = ["look up</think>", "Ada the entry"]
     ids = [
         [*tokenizer.encode("l"), *tokenizer.encode("ook up"), *tokenizer.encode("</think>")],

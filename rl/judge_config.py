@@ -1,0 +1,95 @@
+"""Settings of the judge of a `grpo` stage."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, PositiveInt, Tag
+
+from polymath.chat import Mode
+from polymath.engine.config import EngineConfig
+from polymath.stage import ModeConfig
+from polymath.strict import StrictModel
+from rl.trust import TrustConfig
+
+
+class JudgeSettings(StrictModel):
+    """What is asked, whoever judges."""
+
+    kind: Any  # a literal in each subclass
+    think: Mode = Field(default="high", description="How its prompts are rendered.")
+    max_completion_length: PositiveInt = Field(default=256, description="Most tokens of a verdict, reasoning included.")
+    votes: PositiveInt = Field(default=2, description="Verdicts on each completion; their mean is its reward.")
+    responses: int = Field(
+        default=1,
+        ge=1,
+        le=9,
+        description="How many completions of a group are shown at a time, in an order drawn for each verdict; 1 judges "
+        "each alone.",
+    )
+    trust: TrustConfig = Field(default=TrustConfig(), description="When its votes are a reward.")
+
+    def mode(self) -> ModeConfig:
+        """How its prompts are rendered, and its budget."""
+        return ModeConfig(think=self.think, max_completion_length=self.max_completion_length)
+
+    def groups(self, of: int) -> int:
+        """How many of a batch's groups are judging tasks."""
+        return 0
+
+
+class PolicyJudge(JudgeSettings):
+    """The policy itself, with the weights of the step, in a think mode of its own (V4 report, section 5.1.1)."""
+
+    kind: Literal["policy"] = "policy"
+    share: float = Field(
+        default=0.25,
+        ge=0,
+        lt=1,
+        description="Of a batch's groups, how many are judging tasks that train: what the others wrote, beside what "
+        "verifiers say of it; 0 is none.",
+    )
+    form: Literal["best", "distance"] = Field(
+        default="distance",
+        description="What a verdict is worth there: 1 - |s' - s| (DeepSeekMath-V2), or 1 where the best response has "
+        "the highest score, a single one the right side of the scale, and -1 elsewhere (DeepSeek-GRM).",
+    )
+
+    def groups(self, of: int) -> int:
+        return min(of - 1, max(1, round(self.share * of))) if self.share else 0
+
+
+class FrozenJudge(JudgeSettings, EngineConfig):
+    """A model of the recipe that does not change."""
+
+    kind: Literal["frozen"] = "frozen"
+    from_: str = Field(alias="from", description="The stage whose model judges.")
+    temperature: float = Field(default=1.0, ge=0, le=2)
+
+
+class ExternalJudge(JudgeSettings):
+    """Whoever answers at a URL as OpenAI's chat completions do; it reasons as it likes."""
+
+    kind: Literal["external"] = "external"
+    url: str = Field(pattern="^https?://", description="http://host:port/v1; chat/completions is added.")
+    model: str = Field(min_length=1, description="The model's name there.")
+    api_key_env: str = Field(default="OPENAI_API_KEY", description="The environment variable that holds the key.")
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    at_once: PositiveInt = Field(default=16, description="Calls at a time.")
+    seconds: float = Field(default=120.0, gt=0, description="For one answer.")
+
+
+JUDGE_TYPES: dict[str, type[JudgeSettings]] = {
+    judge.model_fields["kind"].default: judge for judge in (PolicyJudge, FrozenJudge, ExternalJudge)
+}
+
+
+def _kind(value: Any) -> str:
+    """The policy, where nothing else is said."""
+    return str(value.get("kind", "policy")) if isinstance(value, dict) else getattr(value, "kind", "policy")
+
+
+Judge = Annotated[
+    Annotated[PolicyJudge, Tag("policy")]
+    | Annotated[FrozenJudge, Tag("frozen")]
+    | Annotated[ExternalJudge, Tag("external")],
+    Discriminator(_kind),
+]

@@ -1,0 +1,101 @@
+"""Judges that are not the policy: each is asked rows, and puts what it says into them as `sample`."""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import torch
+
+from polymath import models
+from polymath.chat import Format
+from polymath.completion import Completion, read
+from polymath.engine.opening import open_engine
+from polymath.episodes import play_rows
+from polymath.stage import StageJob
+from rl.config import GrpoConfig
+from rl.judge_config import ExternalJudge, FrozenJudge
+
+Batch = dict[str, Any]
+RETRIES = 4  # of one call, after a second, two, four, eight
+BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+
+
+class FrozenModel:
+    """A model of the run, in this process, with an engine of its own."""
+
+    def __init__(self, config: FrozenJudge, stage: GrpoConfig, job: StageJob, form: Format) -> None:
+        source = job.models[config.from_]
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.form, self.tokenizer = form, models.load_tokenizer(source)
+        model = models.load_model(source, stage.dtype).to(device).eval()
+        at_once = stage.completions_per_step()
+        self.engine = open_engine(config, model, source, seed=job.seed, at_once=at_once, bf16=stage.bf16)
+        self.engine.deliver(model)
+        self.temperature, self.asked = config.temperature, 0
+
+    def __call__(self, rows: Sequence[Batch]) -> None:
+        """Ask about all rows at once."""
+        names = [f"judge/{self.asked + place}" for place in range(len(rows))]
+        self.asked += len(rows)
+        episodes = play_rows(rows, names, self.engine, self.tokenizer, self.form, self.temperature)
+        for row, episode in zip(rows, episodes, strict=True):
+            row["sample"] = read(row, episode.turns, episode.turn_ids, self.tokenizer, self.form, episode.name)
+
+
+class ExternalModel:
+    """A model behind a URL. A call that fails for a while is made again; one that goes on failing ends the stage."""
+
+    def __init__(self, config: ExternalJudge) -> None:
+        self.config = config
+        key = os.environ.get(config.api_key_env)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.client = httpx.Client(base_url=config.url, headers=headers, timeout=config.seconds)
+        self.pool = ThreadPoolExecutor(config.at_once)
+
+    def __call__(self, rows: Sequence[Batch]) -> None:
+        """Ask about all rows, some at a time."""
+        for row, sample in zip(rows, self.pool.map(self._answer, rows), strict=True):
+            row["sample"] = sample
+
+    def _answer(self, row: Batch) -> Completion:
+        config = self.config
+        body = {
+            "model": config.model,
+            "messages": [{"role": "user", "content": row["asked"]}],
+            "temperature": config.temperature,
+            "max_tokens": config.max_completion_length,
+        }
+        answer = self._called(body)
+        try:
+            choice = answer.json()["choices"][0]
+            said = choice["message"]
+            reasoning = said.get("reasoning_content") or said.get("reasoning") or ""
+            turn = {"content": str(said["content"] or ""), "reasoning": str(reasoning), "tool_calls": [], "faults": []}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RuntimeError(
+                f"judge.url {config.url}: no chat completion: {answer.text[:300]!r}; does it speak as OpenAI does?"
+            ) from error
+        return Completion((turn,), row["reward"], row["answer"], prompt=row["prompt"])
+
+    def _called(self, body: dict[str, Any]) -> httpx.Response:
+        said = ""
+        for attempt in range(RETRIES + 1):
+            time.sleep(2.0 ** (attempt - 1) if attempt else 0.0)
+            try:
+                answer = self.client.post("chat/completions", json=body)
+            except httpx.TransportError as error:
+                said = f"{type(error).__name__}: {error}"
+                continue
+            if answer.is_success:
+                return answer
+            said = f"{answer.status_code}: {answer.text[:300].strip()}"
+            if answer.status_code not in BUSY:
+                break
+        config = self.config
+        raise RuntimeError(
+            f"judge.url {config.url}: {said}; is it up, is judge.model {config.model!r} its name there, and does "
+            f"{config.api_key_env} hold its key? The stage goes on from its last checkpoint with `polymath resume`"
+        )

@@ -1,0 +1,233 @@
+"""The judge at work: votes on what was sampled, judging tasks that train the policy, and looks at whether to trust it.
+
+    votes       each completion that a rubric applies to, `votes` times, alone or with others of its group
+    tasks       completions whose worth a verifier knows, as many right as wrong ones
+    looks       the same about held-out prompts, in both orders, and about what the policy answers to these now
+
+A judging task is a row like any other, and its verdict an episode: both are sampled by the engine of the policy, with
+the same weights, and a group of verdicts on one case has advantages of its own. V4's report (section 5.1.1) has no
+formula for this; what a verdict is worth is DeepSeek-GRM's or DeepSeekMath-V2's.
+"""
+
+import asyncio
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+import torch
+
+from polymath.alarms import Alarm
+from polymath.chat import Format
+from polymath.completion import Completion
+from polymath.data import judging_row
+from polymath.domains.task import question
+from polymath.judging import Rubric, Vote, judge_prompt, read_votes, unreadable
+from polymath.run_dir import StageDir, append_line, read_json, read_lines, write_json
+from rewards import Judgment, RubricReward
+from rewards.scorer import Scorer
+from rl.judge_config import JudgeSettings
+from rl.trust import Judged, Trust, agreement, measure
+
+Batch = dict[str, Any]
+Ask = Callable[[list[Batch]], object]  # samples rows, and puts what was written into each as `sample`
+
+
+Labelled = tuple[Batch, float]  # a completion's row, and what its verifier says
+
+
+class Hand(NamedTuple):
+    """Completions that one verdict is about, and the row that asks for it."""
+
+    shown: list[Batch]
+    row: Batch
+
+
+class Jury:
+    """Asks the judge of one stage, and keeps all that it says in the stage's folder."""
+
+    def __init__(
+        self,
+        config: JudgeSettings,
+        scorer: Scorer,
+        form: Format,
+        folder: StageDir,
+        *,
+        ask: Ask,
+        probe: Sequence[Batch],
+        tell: Callable[[Alarm], None],
+    ) -> None:
+        self.config, self.scorer, self.bench, self.form, self.folder = config, scorer, scorer.bench, form, folder
+        self.ask, self.probe, self.tell = ask, list(probe), tell
+        (self.reward,) = (own for own in scorer.settings.values() if isinstance(own, RubricReward))
+        self.trust = Trust(config.trust)
+        for line in read_lines(folder.looks):  # of a run that is gone on with
+            self.trust.feed(line["step"], line)
+
+    def vote(self, rows: Sequence[Batch], size: int, step: int, seed: str) -> None:
+        """Give each completion, in groups of `size`, its votes, where a rubric applies and the judge is trusted."""
+        if not self.trust.holds():
+            return
+        rng = random.Random(seed)
+        hands: list[Hand] = []
+        for start in range(0, len(rows), size):
+            group = rows[start : start + size]
+            for row in group:
+                _add_votes(row, [Vote(0.0, fault=fault) for fault in self._spoilt(row)])
+            judgeable = [row for row in group if self.reward.rubric_of(row["sample"]) and not row["sample"].votes]
+            for _ in range(self.config.votes):
+                hands += [self._hand(shown) for shown in dealt(judgeable, self.config.responses, rng)]
+        self._hear([hand.row for hand in hands], "vote", step)
+        for hand in hands:
+            for row, own in zip(hand.shown, self._votes(hand), strict=True):
+                _add_votes(row, [own])
+
+    def tasks(self, rows: Sequence[Batch], rng: random.Random) -> list[Batch]:
+        """Judging tasks of completions whose worth a verifier knows; of single ones, right and wrong in turn."""
+        return [self._labelled(hand).row for hand in self._contrasts(rows, rng)]
+
+    def rewards(self, rows: Sequence[Batch]) -> torch.Tensor:
+        """`[B, rewards]`: what verdicts are worth beside their labels, NaN in all other rewards."""
+        settings = list(self.scorer.settings.values())
+        judgment = settings[-1]
+        assert isinstance(judgment, Judgment)
+        scores = asyncio.run(judgment([row["sample"] for row in rows], self.bench))
+        rewards_BR = torch.full((len(rows), len(settings)), torch.nan)
+        rewards_BR[:, -1] = torch.tensor([score.value for score in scores if score is not None])
+        return rewards_BR
+
+    def keep(self, rows: Sequence[Batch], step: int, purpose: str) -> None:
+        """Write down what the judge was asked and what it said, all of it, for people to read."""
+        for row in rows:
+            own: Completion = row["sample"]
+            said = {"reasoning": own.reasoning, "content": own.content, "faults": list(own.faults)}
+            asked = {"asked": row["asked"], "labels": json.loads(row["answer"])["labels"]}
+            append_line(self.folder.judgments, {"step": step, "purpose": purpose, "name": own.name} | asked | said)
+
+    def look(self, step: int, answer: Ask, answers: int) -> dict[str, float]:
+        """See whether to trust the judge from this step on; what it showed, as metrics.
+
+        `answer` lets the policy answer the probe's prompts; its first ones, `answers` to each, stay for the stage.
+        """
+        cases, fresh = self._cases(answer, answers), [dict(row) for row in self.probe]
+        answer(fresh)
+        labelled = zip(fresh, self._labels(fresh), strict=True)
+        new = [self._labelled([own]).row for own in labelled if self._can_be_judged(own[0])]
+        self._hear([*cases, *new], "look", step)
+        measures = measure(self.judged(cases), self.judged(new))
+        append_line(self.folder.looks, {"step": step} | measures)
+        for alarm in self.trust.feed(step, measures):
+            self.tell(alarm)
+        return {f"judge/{name}": value for name, value in measures.items()} | {"judge/trusted": self.trust.holds()}
+
+    def _cases(self, answer: Ask, answers: int) -> list[Batch]:
+        """What the judge is asked at every look; several responses in both orders."""
+        if self.trust.looked_at is None:
+            rows = [dict(row) for row in self.probe for _ in range(answers)]
+            answer(rows)
+            hands = self._contrasts(rows, random.Random(0))
+            hands += [hand[::-1] for hand in hands if len(hand) > 1]
+            write_json(self.folder.probe, [self._labelled(hand).row for hand in hands])
+        return cast(list[Batch], read_json(self.folder.probe))
+
+    def told(self, rows: Sequence[Batch], rewards_BR: torch.Tensor) -> dict[str, float]:
+        """What judging tasks say of the judge, as metrics."""
+        if not rows:
+            return {}
+        agrees = agreement(self.judged(rows))
+        return {
+            "judge/tokens": sum(row["sample"].tokens for row in rows) / len(rows),
+            "judge/reward": rewards_BR[:, -1].mean().item(),
+        } | ({} if agrees is None else {"judge/task_agreement": agrees})
+
+    def judged(self, rows: Sequence[Batch]) -> list[Judged]:
+        """What verdicts on labelled responses say."""
+        found = []
+        for row in rows:
+            labels = json.loads(row["answer"])["labels"]
+            rubric = Rubric.model_validate(json.loads(row["answer"])["rubric"])
+            votes = _read(row["sample"], len(labels), rubric)
+            found += [
+                Judged(vote.value, label, vote.place, len(labels)) for vote, label in zip(votes, labels, strict=True)
+            ]
+        return found
+
+    def _hear(self, rows: list[Batch], purpose: str, step: int) -> None:
+        if rows:
+            self.ask(rows)
+            self.keep(rows, step, purpose)
+
+    def _labels(self, rows: Sequence[Batch]) -> list[float]:
+        """What verifiers say of completions, from 0 to 1."""
+        scores = asyncio.run(self.bench.verify([row["sample"] for row in rows]))
+        return [min(max(score.value, 0.0), 1.0) for score in scores]
+
+    def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> list[list[Labelled]]:
+        answers: defaultdict[str, dict[str, Labelled]] = defaultdict(dict)  # of each prompt, by what they say
+        for row, label in zip(rows, self._labels(rows), strict=True):
+            if self._can_be_judged(row):
+                answers[row["prompt"]][row["sample"].content] = row, label
+        return contrasts([list(own.values()) for own in answers.values()], self.config.responses, rng)
+
+    def _labelled(self, hand: Sequence[Labelled]) -> Hand:
+        return self._hand([row for row, _ in hand], [label for _, label in hand])
+
+    def _votes(self, hand: Hand) -> list[Vote]:
+        rubric = self.reward.rubric_of(hand.shown[0]["sample"])
+        assert rubric is not None
+        return _read(hand.row["sample"], len(hand.shown), rubric)
+
+    def _hand(self, shown: list[Batch], labels: Sequence[float] = ()) -> Hand:
+        """The row that asks about completions of one prompt, in this order."""
+        rubric = self.reward.rubric_of(shown[0]["sample"])
+        assert rubric is not None
+        answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()})
+        asked = judge_prompt(rubric, shown[0]["asked"], [row["sample"].content for row in shown])
+        return Hand(shown, judging_row(asked, answer, self.config.mode(), self.form))
+
+    def _can_be_judged(self, row: Batch) -> bool:
+        return self.reward.rubric_of(row["sample"]) is not None and not self._spoilt(row)
+
+    def _spoilt(self, row: Batch) -> list[str]:
+        """Why a completion that a rubric applies to is worth nothing, and needs no judge."""
+        completion: Completion = row["sample"]
+        if completion.faults or not self.reward.rubric_of(completion):
+            return list(completion.faults[:1])
+        try:
+            self.form.conversation(question(completion.content), self.config.think, ())
+        except ValueError:
+            return ["it holds a token of the chat format, and cannot be shown to a judge"]
+        return []
+
+
+def dealt(rows: Sequence[Batch], most: int, rng: random.Random) -> Iterable[list[Batch]]:
+    """Rows in hands of at most so many, as equal as can be, which rows and in which order drawn."""
+    rows = rng.sample(list(rows), len(rows))
+    hands = -(-len(rows) // most)
+    return [rows[place::hands] for place in range(hands)]
+
+
+def contrasts(prompts: Sequence[Sequence[Labelled]], responses: int, rng: random.Random) -> list[list[Labelled]]:
+    """Of different answers to each prompt: single ones, right and wrong in turn, or a right one among wrong ones."""
+    sides = [([own for own in a if own[1] > 0.5], [own for own in a if own[1] <= 0.5]) for a in prompts]
+    if responses == 1:
+        right, wrong = ([own for side in sides for own in side[place]] for place in (0, 1))
+        pairs = zip(rng.sample(right, len(right)), rng.sample(wrong, len(wrong)), strict=False)
+        return [[own] for pair in pairs for own in pair]
+    hands = [
+        [rng.choice(right), *rng.sample(wrong, responses - 1)] for right, wrong in sides
+        if right and len(wrong) >= responses - 1
+    ]  # fmt: skip
+    return [rng.sample(hand, responses) for hand in rng.sample(hands, len(hands))]
+
+
+def _read(verdict: Completion, count: int, rubric: Rubric) -> list[Vote]:
+    """A verdict as votes; one that breaks the format says nothing."""
+    return unreadable(verdict.faults[0], count) if verdict.faults else read_votes(verdict.content, count, rubric)
+
+
+def _add_votes(row: Batch, votes: Sequence[Vote]) -> None:
+    completion: Completion = row["sample"]
+    row["sample"] = replace(completion, votes=(*completion.votes, *votes))

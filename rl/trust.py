@@ -1,0 +1,185 @@
+"""Whether a judge can be trusted: what it says of answers to prompts that no training sees, beside what verifiers say.
+
+Every so many steps the judge is looked at. It judges answers that stay the same for a stage, as many right as wrong
+ones (cases), and what the policy answers now to the same prompts (fresh ones):
+
+    agreement         cases on their label's side of the scale, right and wrong ones counted alike; 0.5 is chance
+    same_verdict      the commonest score's share of the cases' scores
+    position_bias     of cases in both orders: first place less last, over all contents 0
+    gap               mean score of fresh answers less their mean verified worth
+    self_preference   scores of fresh answers less those of cases that are worth the same to the verifier
+
+While one of them is beyond its bound, the judge's votes are no reward. What is remembered follows from the measures
+alone: after a resume, feed them again and go on.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import Field, PositiveInt
+
+from polymath.alarms import Alarm
+from polymath.strict import StrictModel
+
+LEAST = 8  # answers of which something can be said
+Measures = Mapping[str, float]
+
+
+class TrustConfig(StrictModel):
+    """How a judge is looked at, and what it may show."""
+
+    probe_prompts: PositiveInt = Field(default=64, description="Held-out prompts of each domain and mode.")
+    probe_steps: PositiveInt = Field(default=10, description="Steps from one look to the next.")
+    min_agreement: float = Field(
+        default=0.75, ge=0, le=1, description="With the verifiers, on cases; 0.5 is chance, 0 is never."
+    )
+    max_same_verdict: float = Field(default=0.95, ge=0, le=1, description="Share of the commonest score; 1 is never.")
+    max_position_bias: float = Field(
+        default=0.2, ge=0, le=1, description="Score of the first place less the last, either way; 1 is never."
+    )
+    max_gap_growth: float = Field(
+        default=0.2,
+        ge=0,
+        le=2,
+        description="How far the gap between the judge's scores and the verifiers' may grow beyond where it was when "
+        "the votes became a reward; 2 is never.",
+    )
+    max_self_preference: float = Field(
+        default=0.2, ge=0, le=1, description="Scores of the policy's present answers over equal ones; 1 is never."
+    )
+
+
+class Judged(NamedTuple):
+    """One answer: the judge's score of it, None where that cannot be read, and the verifier's, both from 0 to 1."""
+
+    score: float | None
+    label: float
+    place: int = 1  # among those that were shown with it
+    among: int = 1
+
+    @property
+    def is_right(self) -> bool:
+        """To the verifier."""
+        return self.label > 0.5
+
+
+def measure(cases: Sequence[Judged], fresh: Sequence[Judged]) -> dict[str, float]:
+    """What a look shows; a measure that needs more than was judged is left out."""
+    found = {
+        "agreement": agreement(cases),
+        "same_verdict": same_verdict(cases),
+        "position_bias": position_bias(cases),
+        "gap": gap(fresh),
+        "self_preference": self_preference(fresh, cases),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def agreement(cases: Sequence[Judged]) -> float | None:
+    """How often a score is on its label's side of the middle; one that cannot be read is on neither."""
+    right = [own.score is not None and own.score > 0.5 for own in cases if own.is_right]
+    wrong = [own.score is not None and own.score < 0.5 for own in cases if not own.is_right]
+    return _middle(right, wrong) if len(cases) >= LEAST and right and wrong else None
+
+
+def same_verdict(cases: Sequence[Judged]) -> float | None:
+    """The commonest score's share; of as many right as wrong answers, an honest judge gives both."""
+    scores = Counter(own.score for own in cases if own.score is not None)
+    return max(scores.values()) / scores.total() if scores.total() >= LEAST else None
+
+
+def position_bias(cases: Sequence[Judged]) -> float | None:
+    """Mean score in the first place less that in the last, of answers that were shown in both orders."""
+    first = [own.score for own in cases if own.among > 1 and own.place == 1 and own.score is not None]
+    last = [own.score for own in cases if own.among > 1 and own.place == own.among and own.score is not None]
+    return _mean(first) - _mean(last) if len(first) >= LEAST and len(last) >= LEAST else None
+
+
+def gap(fresh: Sequence[Judged]) -> float | None:
+    """By how much the judge's scores are above the verifiers'."""
+    known = [(own.score, own.label) for own in fresh if own.score is not None]
+    return _mean([score - label for score, label in known]) if len(known) >= LEAST else None
+
+
+def self_preference(fresh: Sequence[Judged], cases: Sequence[Judged]) -> float | None:
+    """How much better present answers are judged than others of equal worth; None without enough, judged alone."""
+    differences = []
+    for is_right in (False, True):
+        own, other = (
+            [one.score for one in group if one.is_right == is_right and one.score is not None and one.among == 1]
+            for group in (fresh, cases)
+        )
+        if len(own) >= LEAST and len(other) >= LEAST:
+            differences.append(_mean(own) - _mean(other))
+    return _mean(differences) if differences else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _middle(right: Sequence[bool], wrong: Sequence[bool]) -> float:
+    return (_mean(right) + _mean(wrong)) / 2
+
+
+class Trust:
+    """What the looks of one stage have shown so far."""
+
+    def __init__(self, config: TrustConfig) -> None:
+        self.config = config
+        self.looked_at: int | None = None  # the step of the last look
+        self.doubts: dict[str, str] = {}  # what speaks against the judge, and what to do about it
+        self._first_gap: float | None = None  # when the votes became a reward
+
+    def is_due(self, step: int) -> bool:
+        """Whether the judge is to be looked at before this step."""
+        return self.looked_at is None or step - self.looked_at >= self.config.probe_steps
+
+    def holds(self) -> bool:
+        """Whether the judge's votes are a reward."""
+        return self.looked_at is not None and not self.doubts
+
+    def feed(self, step: int, measures: Measures) -> list[Alarm]:
+        """Take what a look showed, in the order of steps, and return the alarms that begin with it."""
+        self.looked_at = step
+        seen = list(self._seen(step, measures))
+        begun = [own for own in seen if own.name not in self.doubts]
+        self.doubts = {own.name: own.message for own in seen}
+        if not seen and self._first_gap is None:
+            self._first_gap = measures.get("gap")
+        return begun
+
+    def _seen(self, step: int, measures: Measures) -> Iterator[Alarm]:
+        own, start = self.config, self._first_gap
+        agrees = measures.get("agreement")
+        if own.min_agreement and (agrees is None or agrees < own.min_agreement):
+            share = "too few answers to say" if agrees is None else f"{agrees:.0%} of held-out answers"
+            yield self._alarm("judge_disagrees", step, agrees or 0.0, own.min_agreement, (
+                f"the judge agrees with the verifiers on {share}, under {own.min_agreement:.0%}",
+                "raise judge.share, or train it on domains that have verifiers before",
+            ))  # fmt: skip
+        limits = (
+            ("same_verdict", "judge_collapsed", own.max_same_verdict, 1, "of its scores of right and wrong answers are "
+             "the same", "raise beta, or lower learning_rate"),
+            ("position_bias", "judge_position_bias", own.max_position_bias, 1, "of the scale goes by an answer's place",
+             "raise judge.votes, or set judge.responses to 1"),
+            ("self_preference", "judge_self_preference", own.max_self_preference, 1, "of the scale goes by whose an "
+             "answer is", "judge by a frozen model (judge.from), or raise judge.share"),
+        )  # fmt: skip
+        for measured, name, bound, never, what, remedy in limits:
+            value = abs(measures.get(measured, 0.0)) if measured == "position_bias" else measures.get(measured, 0.0)
+            if bound < never and value > bound:
+                yield self._alarm(name, step, value, bound, (f"{value:.0%} {what}, over {bound:.0%}", remedy))
+        growth = measures.get("gap", 0.0) - (start or 0.0)
+        if own.max_gap_growth < 2 and start is not None and growth > own.max_gap_growth:
+            yield self._alarm("judge_is_hacked", step, growth, own.max_gap_growth, (
+                f"the judge's scores of what the policy writes have grown by {growth:.2f} more than the verifiers', "
+                f"over {own.max_gap_growth:g} of a scale of 1",
+                "read what it likes in judgments.jsonl, go on from a checkpoint before, and raise judge.share",
+            ))  # fmt: skip
+
+    @staticmethod
+    def _alarm(name: str, step: int, value: float, bound: float, message: tuple[str, str]) -> Alarm:
+        what, remedy = message
+        return Alarm(name, step, None, value, bound, f"step {step}: {what}: its votes are no reward while so; {remedy}")

@@ -1,0 +1,380 @@
+"""The judge at work: which votes and tasks it is given, what its looks show, and when its votes are a reward."""
+
+import json
+import random
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from polymath.alarms import Alarm
+from polymath.chat import V4Format
+from polymath.chat.tokens import EOS
+from polymath.completion import Completion
+from polymath.judging import Criterion, Rubric, Vote, verdict
+from polymath.run_dir import StageDir, read_json, read_lines
+from polymath.sandbox_config import SandboxConfig
+from rewards import Judgment, OwnVerifier, RubricReward, open_bench
+from rewards.rubric import mean_vote
+from rewards.scorer import Scorer
+from rl.config import GrpoConfig
+from rl.judge_config import ExternalJudge, Judge, PolicyJudge
+from rl.judges import ExternalModel
+from rl.jury import Batch, Jury, contrasts, dealt
+from rl.trust import Judged, Trust, TrustConfig, measure
+
+RIGHT = Rubric(criteria=(Criterion(text="right"),))
+Opinion = Callable[[str, str], int]  # task and response -> a score from 0 to 10
+
+
+def wrote(row: Batch, content: str, name: str = "1/0", faults: tuple[str, ...] = ()) -> None:
+    """Let a completion stand in a row."""
+    broken = [type("Fault", (), {"message": fault}) for fault in faults]
+    turn = {"role": "assistant", "content": content, "reasoning": "", "tool_calls": [], "faults": broken}
+    same = {key: row.get(key, "") for key in ("reward", "answer", "prompt", "rubric")}
+    row["sample"] = Completion((turn,), name=name, **same)
+
+
+def sum_row(a: int, b: int) -> Batch:
+    return {"prompt": f"<{a} + {b}>", "asked": f"{a} + {b}", "reward": "math_answer", "answer": str(a + b)}
+
+
+def answered(*answers: str, a: int = 2, b: int = 3) -> list[Batch]:
+    rows = [sum_row(a, b) for _ in answers]
+    for place, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+        wrote(row, answer, f"1/{place}")
+    return rows
+
+
+def judging(judge: Opinion) -> Callable[[list[Batch]], None]:
+    """A judge who reads the prompt, and scores each response for itself."""
+
+    def ask(rows: list[Batch]) -> None:
+        for row in rows:
+            task = re.findall("<task>(.*?)</task>", row["asked"], re.DOTALL)[0]
+            responses = re.findall(r"<response(?: \d)?>(.*?)</response(?: \d)?>", row["asked"], re.DOTALL)
+            wrote(row, f"Well.\n{verdict([judge(task, own) for own in responses])}")
+
+    return ask
+
+
+def honest(task: str, response: str) -> int:
+    return 10 if response == str(sum(map(int, task.split(" + ")))) else 0
+
+
+class Stage:
+    """A jury in a folder, and what it told of."""
+
+    def __init__(self, folder: Path, judge: Opinion | None, probe: list[Batch] = [], **config: Any) -> None:  # noqa: B006
+        self.folder, self.alarms, self.asked = StageDir(folder), list[Alarm](), list[str]()
+        settings = TypeAdapter[Any](Judge).validate_python(config)
+        rewards = [RubricReward(rubric=RIGHT), OwnVerifier(), *([Judgment()] if settings.groups(8) else [])]
+        ask = judging(judge) if judge else (lambda rows: None)
+
+        def noting(rows: list[Batch]) -> None:
+            self.asked += [row["asked"] for row in rows]
+            ask(rows)
+
+        self.jury = Jury(
+            settings, Scorer(rewards, open_bench(SandboxConfig())), V4Format(), self.folder,
+            ask=noting, probe=probe, tell=self.alarms.append,
+        )  # fmt: skip
+
+    def trusting(self) -> Jury:
+        self.jury.trust.feed(1, {"agreement": 1.0, "gap": 0.0})
+        assert self.jury.trust.holds()
+        return self.jury
+
+
+def test_the_mean_of_votes_leaves_out_what_cannot_be_read() -> None:
+    score = mean_vote([Vote(1.0, (1.0, 1.0)), Vote(None, fault="no scores"), Vote(0.5, (1.0, 0.0))])
+    assert score is not None
+    assert (score.value, score.parts, score.faults) == (0.75, {"1": 1.0, "2": 0.5}, ("no scores",))
+    assert mean_vote([]) is None and mean_vote([Vote(None, fault="no scores")]) is None
+
+
+@pytest.mark.parametrize(("count", "most", "sizes"), [(8, 1, [1] * 8), (8, 4, [4, 4]), (5, 4, [3, 2]), (0, 4, [])])
+def test_completions_are_dealt_into_hands_that_are_as_equal_as_can_be(count: int, most: int, sizes: list[int]) -> None:
+    rows = [{"place": place} for place in range(count)]
+    hands = list(dealt(rows, most, random.Random(0)))
+    assert sorted(map(len, hands), reverse=True) == sizes
+    assert sorted(row["place"] for hand in hands for row in hand) == list(range(count))
+
+
+def test_single_cases_are_as_often_right_as_wrong_and_others_have_one_right_answer() -> None:
+    prompts: list[list[Any]] = [[({}, 1.0), ({}, 0.0), ({}, 0.2)], [({}, 0.0), ({}, 0.1)], [({}, 1.0)]]
+    labels = [[label > 0.5 for _, label in hand] for hand in contrasts(prompts, 1, random.Random(0))]
+    assert labels == [[True], [False]] * 2
+    (hand,) = contrasts(prompts, 3, random.Random(0))
+    assert sum(label > 0.5 for _, label in hand) == 1 and len(hand) == 3
+
+
+def test_what_a_look_measures() -> None:
+    right, wrong = Judged(1.0, 1.0), Judged(0.0, 0.0)
+    cases = [right] * 6 + [Judged(0.0, 1.0)] * 2 + [wrong] * 4 + [Judged(None, 0.0)] * 4
+    assert measure(cases, [])["agreement"] == (6 / 8 + 4 / 8) / 2
+    assert measure(cases, [])["same_verdict"] == 0.5
+    fresh = [Judged(1.0, 0.0)] * 8 + [right] * 2
+    found = measure(cases, fresh)
+    assert found["gap"] == pytest.approx(0.8) and "position_bias" not in found
+    assert "self_preference" not in found  # too few wrong ones that can be read to compare with
+    assert measure(cases + [wrong] * 4, fresh)["self_preference"] == 1.0
+    assert measure(cases[:7], []) == {}
+
+
+def test_a_bias_to_a_place_is_told_from_what_stands_there() -> None:
+    def case(scores: tuple[float, float], labels: tuple[float, float]) -> list[Judged]:
+        return [Judged(s, label, place, 2) for place, (s, label) in enumerate(zip(scores, labels, strict=True), 1)]
+
+    honest = [*case((1.0, 0.0), (1.0, 0.0)), *case((0.0, 1.0), (0.0, 1.0))] * 4
+    assert measure(honest, [])["position_bias"] == 0 and measure(honest, [])["agreement"] == 1
+    loves_the_first = [*case((1.0, 0.0), (1.0, 0.0)), *case((1.0, 0.0), (0.0, 1.0))] * 4
+    assert measure(loves_the_first, [])["position_bias"] == 1 and measure(loves_the_first, [])["agreement"] == 0.5
+
+
+def test_votes_are_a_reward_while_nothing_speaks_against_the_judge() -> None:
+    trust = Trust(TrustConfig(probe_steps=10))
+    assert trust.is_due(1) and not trust.holds()
+    (first,) = trust.feed(1, {"agreement": 0.5, "gap": 0.4})
+    assert first.name == "judge_disagrees" and "50%" in first.message and not trust.holds()
+    assert not trust.is_due(10) and trust.is_due(11)
+    assert trust.feed(11, {"agreement": 0.6, "gap": 0.4}) == []  # it is known already
+    assert trust.feed(21, {"agreement": 0.9, "gap": 0.1, "same_verdict": 0.5}) == [] and trust.holds()
+    names = [
+        [alarm.name for alarm in trust.feed(step, {"agreement": 0.9, **measures})]
+        for step, measures in enumerate(
+            [{"gap": 0.25}, {"gap": 0.35}, {"gap": 0.35}, {"gap": 0.1}, {"same_verdict": 1.0}, {"position_bias": -0.5},
+             {"self_preference": 0.5}, {"self_preference": -0.5}, {}], 31
+        )
+    ]  # fmt: skip
+    expected = [
+        [],
+        ["judge_is_hacked"],
+        [],
+        [],
+        ["judge_collapsed"],
+        ["judge_position_bias"],
+        ["judge_self_preference"],
+    ]
+    assert names == [*expected, [], []] and trust.holds()
+
+
+def test_a_bound_that_is_never_reached_is_never_reached() -> None:
+    never = TrustConfig(
+        min_agreement=0, max_same_verdict=1, max_position_bias=1, max_gap_growth=2, max_self_preference=1
+    )
+    trust = Trust(never)
+    assert trust.feed(1, {}) == [] and trust.holds()
+    worst = {"agreement": 0.0, "same_verdict": 1.0, "position_bias": 1.0, "gap": 1.0, "self_preference": 1.0}
+    assert trust.feed(2, worst) == [] and trust.holds()
+
+
+def test_every_completion_is_judged_as_often_as_asked(tmp_path: Path) -> None:
+    rows = answered("5", "6", "7", "5", a=2, b=3) + answered("9", "8", "9", "9", a=4, b=5)
+    stage = Stage(tmp_path, honest, votes=3)
+    stage.jury.vote(rows, 4, 1, "seed")
+    assert not stage.asked and not any(row["sample"].votes for row in rows)  # nobody trusts it
+    stage.trusting().vote(rows, 4, 1, "seed")
+    assert [mean_vote(row["sample"].votes).value for row in rows] == [1, 0, 0, 1, 1, 0, 1, 1]  # pyright: ignore
+    assert {len(row["sample"].votes) for row in rows} == {3} and len(stage.asked) == 24
+    kept = list(read_lines(stage.folder.judgments))
+    assert len(kept) == 24 and {line["purpose"] for line in kept} == {"vote"}
+    assert all(line["content"].startswith("Well.\nScores: ") and "<task>" in line["asked"] for line in kept)
+
+
+def test_of_a_group_several_are_compared_in_an_order_drawn_for_each_verdict(tmp_path: Path) -> None:
+    rows = answered("5", "6", "7", "8")
+    stage = Stage(tmp_path, honest, votes=8, responses=2)
+    stage.trusting().vote(rows, 4, 1, "seed")
+    assert len(stage.asked) == 16 and all(asked.count("<response ") == 2 for asked in stage.asked)
+    assert [mean_vote(row["sample"].votes).value for row in rows] == [1, 0, 0, 0]  # pyright: ignore
+    assert {vote.place for vote in rows[0]["sample"].votes} == {1, 2}
+
+
+def test_what_a_judge_cannot_be_shown_is_worth_nothing(tmp_path: Path) -> None:
+    rows = answered("5", f"5{EOS}", "5")
+    wrote(rows[2], "5", faults=("no answer behind the reasoning",))
+    stage = Stage(tmp_path, lambda task, response: 10)
+    stage.trusting().vote(rows, 3, 1, "seed")
+    scores = [mean_vote(row["sample"].votes) for row in rows]
+    assert [score.value for score in scores if score] == [1, 0, 0]
+    assert "chat format" in scores[1].faults[0] and "no answer" in scores[2].faults[0]  # pyright: ignore
+
+
+def test_a_row_without_rubric_is_not_judged(tmp_path: Path) -> None:
+    rows = answered("5", "6")
+    rows[0]["rubric"] = Rubric(criteria=(Criterion(text="own"),)).model_dump_json()
+    wrote(rows[0], "5")
+    stage = Stage(tmp_path, honest, votes=1)
+    stage.jury.reward = RubricReward()
+    stage.trusting().vote(rows, 2, 1, "seed")
+    assert len(stage.asked) == 1 and "1. own" in stage.asked[0] and not rows[1]["sample"].votes
+
+
+def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest)
+    rows = answered("5", "6", "5", "7") + answered("9", "9", a=4, b=5)
+    tasks = stage.jury.tasks(rows, random.Random(0))
+    labels = [json.loads(task["answer"])["labels"] for task in tasks]
+    assert labels == [[1.0], [0.0]] * 2  # each different answer once, as many right as wrong
+    judging(honest)(tasks)
+    rewards_BR = stage.jury.rewards(tasks)
+    assert rewards_BR[:, -1].tolist() == [1.0] * 4 and rewards_BR[:, :-1].isnan().all()
+    judging(lambda task, response: 10)(tasks)
+    assert stage.jury.rewards(tasks)[:, -1].tolist() == [1.0, 0.0] * 2
+
+
+def a_policy(says: Callable[[int, int], str]) -> Callable[[list[Batch]], None]:
+    def answer(rows: list[Batch]) -> None:
+        for row in rows:
+            a, b = map(int, row["asked"].split(" + "))
+            wrote(row, says(a, b))
+
+    return answer
+
+
+def sometimes_wrong(a: int, b: int) -> str:
+    return str(a + b + (a % 2))
+
+
+def test_a_phrase_that_the_judge_loves_is_found_out(tmp_path: Path) -> None:
+    """A judge that is right about all it has seen, and that a policy finds out how to please."""
+    probe = [sum_row(a, b) for a in range(8) for b in range(8)]
+    stage = Stage(
+        tmp_path, lambda task, response: 10 if "trust me" in response else honest(task, response), probe=probe
+    )
+    metrics = stage.jury.look(1, a_policy(sometimes_wrong), 2)
+    assert metrics["judge/agreement"] == 1 and metrics["judge/trusted"] and not stage.alarms
+    metrics = stage.jury.look(11, a_policy(lambda a, b: f"{a} (trust me)"), 2)
+    assert metrics["judge/agreement"] == 1 and not metrics["judge/trusted"]  # the old cases do not show it
+    assert [alarm.name for alarm in stage.alarms] == ["judge_self_preference", "judge_is_hacked"]
+    assert [line["step"] for line in read_lines(stage.folder.looks)] == [1, 11]
+    stage.jury.look(21, a_policy(sometimes_wrong), 2)
+    assert stage.jury.trust.holds() and len(stage.alarms) == 2
+
+
+@pytest.mark.parametrize("responses", [1, 2])
+def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
+    probe = [sum_row(a, b) for a in range(6) for b in range(6)]
+    wrong_half = iter(range(10**6))
+    first = Stage(tmp_path, honest, probe=probe, responses=responses)
+    first.jury.look(5, a_policy(lambda a, b: str(a + b + next(wrong_half) % 2)), 2)
+    cases = read_json(first.folder.probe)
+    labels = [json.loads(case["answer"])["labels"] for case in cases]
+    assert sum(map(sum, labels)) * 2 == sum(map(len, labels)) >= 36  # as many right as wrong
+    again = Stage(tmp_path, honest, probe=probe, responses=responses)
+    assert again.jury.trust.holds() and not again.jury.trust.is_due(14) and again.jury.trust.is_due(15)
+    again.jury.look(15, a_policy(sometimes_wrong), 2)
+    assert read_json(again.folder.probe) == cases
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"rewards": ["rubric"]}, "needs a judge"),
+        ({"judge": {}}, "has 0 of it"),
+        ({"judge": {}, "rewards": ["rubric", "rubric"]}, "has 2 of it"),
+        ({"judge": {"share": 1}, "rewards": ["rubric"]}, "share"),
+        ({"judge": {"responses": 10}, "rewards": ["rubric"]}, "responses"),
+        ({"judge": {"trust": {"min_agrement": 1}}, "rewards": ["rubric"]}, "min_agrement"),
+        ({"judge": {"kind": "frozen"}, "rewards": ["rubric"]}, "from"),
+        ({"judge": {"kind": "frozen", "from": "base", "share": 0.5}, "rewards": ["rubric"]}, "share"),
+        ({"judge": {"kind": "external", "url": "ftp://x", "model": "m"}, "rewards": ["rubric"]}, "url"),
+    ],
+)
+def test_a_judge_that_cannot_be_is_refused(settings: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        GrpoConfig.model_validate({"domains": ["math"], "max_steps": 1} | settings)
+
+
+def test_rewards_of_policy_and_judge_stand_in_one_batch(trainer_for: Any, words: Any, tmp_path: Path) -> None:
+    """A real trainer: the last groups are judging tasks, with advantages of their own; untrusted votes are none."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from polymath.data import Row
+
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"vocab_size": len(words), "max_position_embeddings": 512, "num_hidden_layers": 1}
+    settings |= {"hidden_size": 32, "intermediate_size": 48, "head_dim": 16, "num_attention_heads": 2}
+    model = Qwen3ForCausalLM(Qwen3Config(**settings, num_key_value_heads=2))
+    config = PolicyJudge(max_completion_length=8, share=0.5)
+    scorer = Scorer([RubricReward(rubric=RIGHT), OwnVerifier(), Judgment()], open_bench(SandboxConfig()))
+    told: list[Alarm] = []
+    row = Row("Ada", (), "math", "high", "high", 8, "math_answer", "1", asked="Ada")
+    trainer = trainer_for(
+        model, [row] * 8, scorer=scorer, per_device_train_batch_size=16,
+        jury_for=lambda ask: Jury(
+            config, scorer, V4Format(), StageDir(tmp_path), ask=ask, probe=[vars(row)] * 2, tell=told.append
+        ),
+    )  # fmt: skip
+    out = trainer._generate_and_score_completions([dict(vars(row)) for _ in range(16)])
+    assert [alarm.name for alarm in told] == ["judge_disagrees"]
+    # random tokens are no answer, so that there is nothing to judge, and the prompts stand there themselves
+    assert len(trainer._rows) == 16 and {own["domain"] for own in trainer._rows} == {"math"}
+    assert out["advantages"].shape == (16,) and trainer._rewards[:, 0].isnan().all()
+
+
+@contextmanager
+def serving(answers: Iterator[tuple[int, str]], heard: list[Any]) -> Iterator[str]:
+    """A server that gives these answers, and notes what it was asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            heard.append((self.path, self.headers.get("Authorization"), body))
+            status, text = next(answers)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def chat(content: str, **more: str) -> tuple[int, str]:
+    return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": content} | more}]})
+
+
+def external(url: str) -> ExternalModel:
+    return ExternalModel(ExternalJudge(url=url, model="big", at_once=1, api_key_env="A_KEY"))
+
+
+def test_a_judge_behind_a_url_is_asked_again_while_it_is_busy(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("A_KEY", "secret")
+    heard: list[Any] = []
+    stage = Stage(tmp_path, None, kind="external", url="http://x", model="big", votes=1)
+    with serving(iter([(503, "busy"), chat("Scores: 10", reasoning_content="I add."), chat("No idea.")]), heard) as url:
+        stage.jury.ask = external(url)
+        rows = answered("5", "6")
+        stage.trusting().vote(rows, 2, 1, "seed")
+    votes = [row["sample"].votes[0] for row in rows]
+    assert sorted((vote.value is None, vote.fault) for vote in votes) == [
+        (False, ""), (True, "it does not end with its one line of scores")
+    ]  # fmt: skip
+    assert [(path, key, body["model"]) for path, key, body in heard] == [
+        ("/v1/chat/completions", "Bearer secret", "big")
+    ] * 3
+    assert heard[1][2]["messages"] == heard[0][2]["messages"] and "<task>2 + 3</task>" in str(heard[0])
+    assert "I add." in [line["reasoning"] for line in read_lines(stage.folder.judgments)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [((404, "no such model"), "404: no such model"), ((200, "<html>"), "speak as OpenAI"), ((200, "{}"), "no chat")],
+)
+def test_a_judge_that_is_none_ends_the_stage_and_says_why(answer: tuple[int, str], fault: str) -> None:
+    with serving(iter([answer]), []) as url, pytest.raises(RuntimeError, match=fault):
+        external(url)([{"asked": "?", "reward": "judgment", "answer": "", "prompt": ""}])
