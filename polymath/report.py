@@ -21,6 +21,7 @@ from polymath.plots import (
     shown,
 )
 from polymath.recipe import Recipe
+from polymath.rollouts_page import write_page
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines, write_json, write_text
 from polymath.summary import Score, accuracies, mode_paths, stage_folders, summarise
 
@@ -34,6 +35,11 @@ MODES = (
     "Accuracy over tokens in the course of reinforcement, one path for each mode, from the ring to the full dot. Pale "
     "dots are the logged steps; where they are many, the path is their mean over equal parts of training."
 )
+JUDGING = (
+    "How often the judge agrees with the verifiers about answers that no training sees, and what it and they say of "
+    "the sampled completions: a judge's score that leaves the verifier's behind is a judge that is being fooled."
+)
+SCORES = "rubric", "verifier"
 
 
 def hardware(found: Mapping[str, Any] | None) -> str:
@@ -55,8 +61,8 @@ def write_report(recipe: Recipe, run: RunDir) -> Path:
         {"title": title, "caption": caption, "image": base64.b64encode(path.read_bytes()).decode()}
         for title, caption, path in _draw(recipe, run, folders, summary)
     ]
-    manifest = read_json(run.manifest) or {}
-    page = _environment().get_template("report.html.j2").render(
+    manifest, environment = read_json(run.manifest) or {}, _environment()
+    page = environment.get_template("report.html.j2").render(
         recipe=recipe,
         run=run.path.name,
         summary=summary,
@@ -66,6 +72,7 @@ def write_report(recipe: Recipe, run: RunDir) -> Path:
         table=_table(recipe, summary),
         figures=figures,
         samples=_samples(recipe, folders),
+        rollouts=write_page(recipe, run, folders, environment),
         date=time.strftime("%Y-%m-%d %H:%M"),
     )  # fmt: skip
     path = run.report / "index.html"
@@ -101,6 +108,9 @@ def _draw(
         "rl": ("Reinforcement", "Verified reward of the sampled completions, and tokens a completion by think mode.",
                {"verified reward": _series(recipe, folders, "grpo", "reward/verifier"),
                 "completion length, tokens": _series(recipe, folders, "grpo", "length/", recipe.modes)}),
+        "judging": ("Judging", JUDGING,
+                    {"agreement on held-out answers": _series(recipe, folders, "judged", "judge/agreement"),
+                     "mean score of completions": _series(recipe, folders, "judged", "reward/", SCORES)}),
         "distillation": ("Distillation", "Divergence of the student from each teacher, and its completions' length.",
                {"KL(student || teacher), nats a token": _series(recipe, folders, "opd", "kl/", recipe.domains),
                 "completion length, tokens": _series(recipe, folders, "opd", "length/", recipe.modes)}),
@@ -146,6 +156,9 @@ def _styles(recipe: Recipe, colours: Colours) -> dict[str, tuple[str, str]]:
 
 
 def _stages(recipe: Recipe, kind: str) -> list[str]:
+    """Names of the stages of a kind, or of those that have a judge."""
+    if kind == "judged":
+        return [name for name, stage in recipe.stages.items() if getattr(stage, "judge", None)]
     return [name for name, stage in recipe.stages.items() if stage.kind == kind]
 
 

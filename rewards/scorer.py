@@ -72,7 +72,9 @@ class Scorer:
         """What each reward said of one completion of the latest batch, for a person to read."""
         scores = {label: own[place] for label, own in self.latest.items()}
         return {
-            label: {"value": score.value} | ({"faults": list(score.faults)} if score.faults else {})
+            label: {"value": score.value}
+            | ({"parts": dict(score.parts)} if score.parts else {})
+            | ({"faults": list(score.faults)} if score.faults else {})
             for label, score in scores.items()
             if score
         }

@@ -102,9 +102,12 @@ class Jury:
         """Write down what the judge was asked and what it said, all of it, for people to read."""
         for row in rows:
             own: Completion = row["sample"]
-            said = {"reasoning": own.reasoning, "content": own.content, "faults": list(own.faults)}
-            asked = {"asked": row["asked"], "labels": json.loads(row["answer"])["labels"]}
-            append_line(self.folder.judgments, {"step": step, "purpose": purpose, "name": own.name} | asked | said)
+            labels, rubric = _labels_of(row)
+            votes = _read(own, len(row["of"]), rubric)
+            line = {"step": step, "purpose": purpose, "name": own.name, "of": row["of"], "asked": row["asked"]}
+            line |= {"reasoning": own.reasoning, "content": own.content, "labels": labels}
+            faults = list(dict.fromkeys(vote.fault for vote in votes if vote.fault))
+            append_line(self.folder.judgments, line | {"scores": [vote.value for vote in votes], "faults": faults})
 
     def look(self, step: int, answer: Ask, answers: int) -> dict[str, float]:
         """See whether to trust the judge from this step on; what it showed, as metrics.
@@ -146,8 +149,7 @@ class Jury:
         """What verdicts on labelled responses say."""
         found = []
         for row in rows:
-            labels = json.loads(row["answer"])["labels"]
-            rubric = Rubric.model_validate(json.loads(row["answer"])["rubric"])
+            labels, rubric = _labels_of(row)
             votes = _read(row["sample"], len(labels), rubric)
             found += [
                 Judged(vote.value, label, vote.place, len(labels)) for vote, label in zip(votes, labels, strict=True)
@@ -185,7 +187,8 @@ class Jury:
         assert rubric is not None
         answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()})
         asked = judge_prompt(rubric, shown[0]["asked"], [row["sample"].content for row in shown])
-        return Hand(shown, judging_row(asked, answer, self.config.mode(), self.form))
+        row = judging_row(asked, answer, self.config.mode(), self.form)
+        return Hand(shown, row | {"of": [own["sample"].name for own in shown]})
 
     def _can_be_judged(self, row: Batch) -> bool:
         return self.reward.rubric_of(row["sample"]) is not None and not self._spoilt(row)
@@ -226,6 +229,12 @@ def contrasts(prompts: Sequence[Sequence[Labelled]], responses: int, rng: random
 def _read(verdict: Completion, count: int, rubric: Rubric) -> list[Vote]:
     """A verdict as votes; one that breaks the format says nothing."""
     return unreadable(verdict.faults[0], count) if verdict.faults else read_votes(verdict.content, count, rubric)
+
+
+def _labels_of(row: Batch) -> tuple[list[float], Rubric]:
+    """Of a judging row: what verifiers say of the responses, where they are asked, and what these are judged by."""
+    answer = json.loads(row["answer"])
+    return answer["labels"], Rubric.model_validate(answer["rubric"])
 
 
 def _add_votes(row: Batch, votes: Sequence[Vote]) -> None:

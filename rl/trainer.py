@@ -145,9 +145,10 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         return self._rewards  # they decided which rows are in this batch
 
     def _totals(self, rewards: torch.Tensor) -> torch.Tensor:
-        """The weighted sums that TRL compares, in groups `[G, K]`."""
-        totals = (rewards * self.reward_weights.to(rewards.device)).nansum(1)
-        totals[rewards.isnan().all(1)] = torch.nan
+        """The weighted sums that TRL compares, in groups `[G, K]`; NaN where no reward that counts applies."""
+        weights = self.reward_weights.to(rewards.device)
+        totals = (rewards * weights).nansum(1)
+        totals[rewards[:, weights != 0].isnan().all(1)] = torch.nan
         return totals.view(-1, self._group_size)
 
     def _dead(self, groups: Groups) -> list[int]:
@@ -172,7 +173,8 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
 
     def _keep_some(self, rows: list[Batch], episodes: Sequence[Episode]) -> None:
         kept = [
-            {"prompt": rows[place]["prompt"], "turns": episodes[place].turns, "rewards": self.scorer.told(place)}
+            {"name": episodes[place].name, "prompt": rows[place]["prompt"], "turns": episodes[place].turns}
+            | {"rewards": self.scorer.told(place)}
             for place in places_to_show(rows, self._group_size)
         ]
         write_rollouts(self.folder, self._step_number(), kept)

@@ -29,6 +29,14 @@ class MathDomain(StrictModel):
         "list, or one for each mode, where a mode without a list has `columns`.",
     )
 
+    slips: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the demonstrations whose answer is a slip of one column away: what is shown is not "
+        "perfect, and reinforcement has something to add. With any, the domain is for `sft` alone.",
+    )
+
     @model_validator(mode="after")
     def _some_number_lies_between(self) -> "MathDomain":
         if self.min_operand > self.max_operand:
@@ -62,7 +70,8 @@ class MathDomain(StrictModel):
         a, b = (rng.randint(self.min_operand, self.max_operand) for _ in range(2))
 
         def shown(styles: Sequence[Style]) -> tuple[Message, ...]:
-            return (reply(str(a + b), add_by_column(a, b, rng.choice(styles))),)
+            slip = rng.choice(SLIPS) if self.slips and rng.random() < self.slips else 0
+            return (reply(str(abs(a + b + slip)), add_by_column(a, b, rng.choice(styles))),)
 
         by_mode = self.styles if isinstance(self.styles, dict) else {}
         return Task(

@@ -48,7 +48,7 @@ class JudgeDomain(StrictModel):
         shown = shown[: self.responses]  # of two answers one is shown alone, the right one or the other
         labels = [float(place == right) for place in range(self.responses)]
         critiques = [self.of.critique(task, own) for own in shown]
-        own = [float(rng.randrange(2)) for _ in labels] if rng.random() < self.noise else labels
+        own = [float(rng.randrange(2)) for _ in labels] if self.noise and rng.random() < self.noise else labels
         scores = [round(score * self.rubric.scale) for score in own]
         if self.responses == 1:
             scores *= len(self.rubric.criteria)

@@ -355,5 +355,6 @@ def test_metrics_have_names_of_their_own(empty: Workbench) -> None:
     scorer.latest = {"verifier": [Score(1, {"passed": 1.0}), None, Score(0, {"passed": 0.5}, ("late",))]}
     assert scorer.part_means() == {"reward/verifier/passed": 0.75}
     assert [scorer.told(place) for place in range(3)] == [
-        {"verifier": {"value": 1}}, {}, {"verifier": {"value": 0, "faults": ["late"]}},
+        {"verifier": {"value": 1, "parts": {"passed": 1.0}}}, {},
+        {"verifier": {"value": 0, "parts": {"passed": 0.5}, "faults": ["late"]}},
     ]  # fmt: skip

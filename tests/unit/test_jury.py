@@ -334,7 +334,7 @@ def serving(answers: Iterator[tuple[int, str]], heard: list[Any]) -> Iterator[st
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def log_message(self, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

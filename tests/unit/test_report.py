@@ -2,8 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def score(model: str, domain: str, mode: str, accuracy: float, tokens: float) ->
 def fill(recipe: Recipe, run: RunDir, modes: Sequence[str]) -> None:
     folders = stage_folders(recipe, run)
     for folder in folders.values():
-        folder.path.mkdir(parents=True)
+        folder.path.mkdir(parents=True, exist_ok=True)
     for step in range(1, STEPS + 1):
         append_line(folders["grpo"].metrics, training_line(step, modes))
     for step in (1, 2, 3):
@@ -412,3 +413,50 @@ def test_equal_gpus_are_counted() -> None:
     found = {"cpu": "AMD EPYC", "cores": 2, "gpus": []}
     assert hardware(None) == "" and hardware(found) == "AMD EPYC, 2 cores"
     assert hardware(found | {"gpus": ["H200", "H200", "L4"]}) == "2 x H200, L4"
+
+
+def read_page(path: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_what_was_sampled_can_be_read(report: Report, tmp_path: Path) -> None:
+    folder = stage_folders(recipe_of(tmp_path, MODES), RunDir(tmp_path / "run"))["grpo"]
+    folder.path.mkdir(parents=True)
+    hostile = "</script><script>alert(1)</script>"
+    rollout = {"name": "1/0", "prompt": hostile, "turns": ["5"], "rewards": {"rubric": {"value": 0.5}}}
+    judgment = {"purpose": "vote", "name": "1/64", "of": ["1/0"], "asked": "?", "reasoning": "", "content": "Scores: 1"}
+    judgment |= {"labels": [], "scores": [1.0], "faults": []}
+    for step in (1, 10):
+        append_line(folder.rollouts, {"step": step} | rollout)
+        append_line(folder.judgments, {"step": step} | judgment)
+    shown, _ = report()
+    data = read_page(shown / "rollouts.html")
+    assert data["stages"] == {"grpo": {s: {"rollouts": [rollout], "judgments": [judgment]} for s in ("1", "10")}}
+    assert data["notes"] == {} and 'href="rollouts.html"' in (shown / "index.html").read_text()
+    assert "alert(1)" not in re.sub(
+        "<script type.*?</script>", "", (shown / "rollouts.html").read_text(), flags=re.DOTALL
+    )
+
+
+def test_a_long_story_is_told_in_part(monkeypatch: pytest.MonkeyPatch, report: Report, tmp_path: Path) -> None:
+    monkeypatch.setattr("polymath.rollouts_page.MOST", 2500)
+    folder = stage_folders(recipe_of(tmp_path, MODES), RunDir(tmp_path / "run"))["grpo"]
+    folder.path.mkdir(parents=True)
+    for step in range(1, 101):
+        append_line(folder.rollouts, {"step": step, "prompt": "p" * 50, "turns": ["5"], "rewards": {}})
+    shown, _ = report()
+    data = read_page(shown / "rollouts.html")
+    steps = list(map(int, data["stages"]["grpo"]))
+    assert steps[0] == 1 and steps[-1] == 100 and 5 < len(steps) < 40
+    apart = [b - a for a, b in pairwise(steps)]
+    assert max(apart) - min(apart) <= 1
+    assert data["notes"] == {
+        "grpo": f"{len(steps)} of 100 steps; all are in 02-grpo/rollouts.jsonl and judgments.jsonl"
+    }
+
+
+def test_a_run_without_samples_has_no_page_of_them(report: Report) -> None:
+    shown, _ = report()
+    assert not (shown / "rollouts.html").exists() and "rollouts.html" not in (shown / "index.html").read_text()
