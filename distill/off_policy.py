@@ -100,7 +100,7 @@ def _write(
     """Sample one completion a row, have them verified and append them to the file; the mean of what they are worth."""
     config, tokenizer, form = cast(OffPolicyConfig, job.config), materials.tokenizer, materials.form
     episodes = play_rows([vars(row) for row in rows], names, engine, tokenizer, form, config.temperature)
-    worth = [value for value, _ in verify(rows, episodes, tokenizer, form, job)]
+    worth = [check.worth for check in verify(rows, episodes, tokenizer, form, job)]
     for row, episode, value in zip(rows, episodes, worth, strict=True):
         line = {"name": episode.name, "domain": row.domain, "mode": row.mode, "reward": value, "prompt": row.prompt}
         line |= {"completion": decode(tokenizer, episode.ids), "ids": episode.ids, "mask": episode.mask}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -22,6 +22,14 @@ from polymath.run_dir import StageDir, append_line, keep_lines, read_json, write
 from polymath.stage import StageJob
 from polymath.training import Report, peak_memory
 from polymath.vocabulary import decode
+
+
+class Check(NamedTuple):
+    """What an episode is worth to its verifier, what that is made of, and whether it keeps to its mode's format."""
+
+    worth: float
+    parts: Mapping[str, float]
+    keeps_format: bool
 
 
 def run(job: StageJob, report: Report) -> None:
@@ -76,33 +84,34 @@ def _score_model(
             scores.append(cell | summarise([checks[index] for index in own], lengths))
         samples += [
             {"domain": domain, "mode": row.mode, "prompt": row.prompt, "completion": decode(tokenizer, episode.ids)}
-            | {"reward": value, "keeps_format": kept}
-            for row, episode, (value, kept) in zip(rows, episodes, checks, strict=True)
+            | {"reward": check.worth, "keeps_format": check.keeps_format}
+            | ({"parts": dict(check.parts)} if check.parts else {})
+            for row, episode, check in zip(rows, episodes, checks, strict=True)
         ]
     return scores, samples, gap
 
 
 def verify(
     rows: Sequence[Row], episodes: Sequence[Episode], tokenizer: Any, form: Format, job: StageJob
-) -> list[tuple[float, bool]]:
-    """What each episode is worth to its row's verifier, and whether it keeps to the format of its mode."""
+) -> list[Check]:
+    """What each episode is worth to its row's verifier."""
     completions = [
         read(vars(row), episode.turns, episode.turn_ids, tokenizer, form, episode.name)
         for row, episode in zip(rows, episodes, strict=True)
     ]
     with job.extra["open_bench"](job.extra["sandbox"], StageDir(job.folder).sandbox) as bench:
         scores = asyncio.run(bench.verify(completions))
-    return [(score.value, own.keeps_format()) for score, own in zip(scores, completions, strict=True)]
+    return [Check(score.value, score.parts, own.keeps_format()) for score, own in zip(scores, completions, strict=True)]
 
 
-def summarise(checks: Sequence[tuple[float, bool]], lengths: Sequence[int]) -> dict[str, float]:
+def summarise(checks: Sequence[Check], lengths: Sequence[int]) -> dict[str, float]:
     """Accuracy with its standard error (of a mean of 0s and 1s), share in the right format, tokens written."""
     n = len(checks)
-    accuracy = sum(value for value, _ in checks) / n
+    accuracy = sum(check.worth for check in checks) / n
     return {
         "accuracy": accuracy,
         "stderr": math.sqrt(accuracy * (1 - accuracy) / n),
-        "format": sum(kept for _, kept in checks) / n,
+        "format": sum(check.keeps_format for check in checks) / n,
         "mean_tokens": sum(lengths) / n,
         "n": n,
     }

@@ -42,7 +42,8 @@ RUNNERS = {
     "eval": "polymath.evaluate",
 }
 # Files of the core whose change cannot change what a stage computes
-SHOWS_ONLY = set(["cli", "progress", "report", "plots", "summary", "source", "recipe", "pipeline", "manifest"])
+SHOWS = "cli progress report plots summary source recipe pipeline manifest calibration rollouts_page"
+SHOWS_ONLY = set(SHOWS.split())
 
 
 class StageFailed(RuntimeError):

@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from polymath.calibration import Bin
 from polymath.summary import Point, Score, mean_point
 
 PALETTE = ("#4C6EF5", "#F76707", "#12B886", "#BE4BDB", "#FAB005", "#868E96", "#E64980", "#15AABF")
@@ -215,6 +216,30 @@ def _draw_line(axes: Axes, line: Sequence[Score], colour: str, modes: Colours, w
             x, y, yerr=100 * score["stderr"], fmt="o", markersize=4 + 1.2 * width, color=modes[score["mode"]],
             markeredgecolor="white", markeredgewidth=0.7, ecolor=colour, elinewidth=1, capsize=2.5, zorder=width,
         )  # fmt: skip
+
+
+def draw_calibration(models: Mapping[str, Mapping[str, Sequence[Bin]]], path: Path) -> bool:
+    """Verified over stated score: one panel a domain, one line a model, areas of dots by how many answers they are.
+
+    Nothing is drawn, and False returned, where no answer states a score.
+    """
+    domains = list(dict.fromkeys(domain for own in models.values() for domain in own))
+    if not domains:
+        return False
+    figure, panels = _grid(len(domains))
+    for axes, domain in zip(panels, domains, strict=True):
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, zorder=1)
+        for colour, (model, found) in zip(PALETTE * 3, models.items(), strict=False):
+            own = found.get(domain, ())
+            stated, verified = [one.stated for one in own], [one.verified for one in own]
+            share = [one.n / sum(other.n for other in own) for one in own]
+            axes.plot(stated, verified, color=colour, linewidth=1.4, label=model, zorder=2)
+            axes.scatter(stated, verified, s=[20 + 180 * s for s in share], color=colour, edgecolors="white", zorder=3)
+        axes.set(title=domain, xlabel="stated score", ylabel="verified score", xlim=(-0.06, 1.06), ylim=(-0.06, 1.06))
+        axes.tick_params(length=0)
+        axes.legend(loc="upper left")
+    figure.savefig(path, dpi=170)
+    return True
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:

@@ -154,7 +154,7 @@ def _check_defaults(defaults: Any) -> list[Problem]:
 
 def _problem(fault: dict[str, Any], source: Source) -> Problem:
     """A pydantic error in the words of the recipe."""
-    location, given = _without_tags(fault["loc"]), fault["input"]
+    location, given = _without_tags(fault, source.data), fault["input"]
     if "[key]" in fault["loc"] and isinstance(given, bool):
         return Problem(location[:1], f"a name in it is read as {given} by YAML: put it into quotes, or rename it")
     if fault["type"] == "extra_forbidden":
@@ -187,12 +187,14 @@ def _which_mode(location: Location) -> str:
     return f": a mode of a name of its own says how its prompts are rendered{hint}"
 
 
-def _without_tags(location: Location) -> Location:
-    """pydantic names the member of a union within the path; the recipe does not."""
-    tag = {"stages": 2, "domains": 2, "model": 1}.get(str(location[0]) if location else "")
-    path = tuple(part for index, part in enumerate(location) if index != tag and part != "[key]")
-    inner = {"rewards": 4, "judge": 3}.get(str(path[2])) if len(path) > 2 else None
-    return path[:inner] + path[inner + 1 :] if inner else path
+def _without_tags(fault: dict[str, Any], data: Any) -> Location:
+    """pydantic names the member of a union within the path; the recipe does not, as what it holds shows."""
+    path: list[Any] = []
+    for part in fault["loc"]:
+        if part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+            path.append(part)
+    return (*path, fault["loc"][-1]) if fault["type"] == "missing" else tuple(path)
 
 
 def _kinds(location: Location) -> list[str]:
@@ -211,26 +213,32 @@ def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
         case ("stages", name, "rewards", int(place), _):
             reward = data["stages"][name]["rewards"][place]["name"]
             return _keys(REWARD_TYPES.get(reward, PythonReward))
-        case ("stages", name, "judge", *path, _):
-            kind = data["stages"][name]["judge"].get("kind", "policy")
-            return _keys(_within(JUDGE_TYPES[kind], path))
         case ("stages", name, *path, _):
-            return _keys(_within(STAGE_TYPES[data["stages"][name]["kind"]], path))
+            stage = data["stages"][name]
+            return _keys(_within(STAGE_TYPES[stage["kind"]], path, stage))
         case ("domains", name, *path, _):
-            return _keys(_within(DOMAIN_TYPES[data["domains"][name]["kind"]], path))
+            domain = data["domains"][name]
+            return _keys(_within(DOMAIN_TYPES[domain["kind"]], path, domain))
         case ("sandbox", _):
             return _keys(SandboxConfig)
     return [*_keys(Recipe), "defaults"]
 
 
-def _within(model: type[StrictModel], path: Sequence[int | str]) -> type[StrictModel]:
+def _within(model: type[StrictModel], path: Sequence[int | str], data: Any) -> type[StrictModel]:
     """The settings that a path of fields leads to, places of a list passed over; none where it leads elsewhere."""
     for name in path:
+        data = data[name]
         if isinstance(name, str):
             field = next((own for key, own in model.model_fields.items() if name in (key, own.alias)), None)
-            found = _settings_in(field.annotation) if field else []
-            model = found[0] if len(found) == 1 else StrictModel
+            model = _chosen(_settings_in(field.annotation) if field else [], data)
     return model
+
+
+def _chosen(models: Sequence[type[StrictModel]], data: Any) -> type[StrictModel]:
+    """Of several settings those of the `kind` that is given; the first ones where it is not."""
+    kind = data.get("kind") if isinstance(data, dict) and len(models) > 1 else None
+    found = [own for own in models if kind is None or own.model_fields["kind"].default == kind]
+    return found[0] if found else StrictModel
 
 
 def _settings_in(annotation: Any) -> list[type[StrictModel]]:

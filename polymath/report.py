@@ -14,6 +14,7 @@ from polymath.plots import (
     Colours,
     Series,
     colours_of,
+    draw_calibration,
     draw_curves,
     draw_frontier,
     draw_modes,
@@ -23,7 +24,7 @@ from polymath.plots import (
 from polymath.recipe import Recipe
 from polymath.rollouts_page import write_page
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines, write_json, write_text
-from polymath.summary import Score, accuracies, mode_paths, stage_folders, summarise
+from polymath.summary import Score, accuracies, calibrations, mode_paths, stage_folders, summarise
 
 MERGING = "opd", "off_policy", "merge"  # kinds of stages that make one model of several
 SAMPLES_SHOWN = 2  # of each domain and mode, right and wrong ones
@@ -40,6 +41,10 @@ JUDGING = (
     "the sampled completions: a judge's score that leaves the verifier's behind is a judge that is being fooled."
 )
 SCORES = "rubric", "verifier"
+CALIBRATION = (
+    "What the verifier says of held-out answers, over what the model itself has said of them. On the line a model "
+    "knows what its answers are worth; below it, it thinks too much of them. Larger dots stand for more answers."
+)
 
 
 def hardware(found: Mapping[str, Any] | None) -> str:
@@ -104,6 +109,9 @@ def _draw(
     path = run.report / "modes.png"
     if draw_modes(mode_paths(recipe, folders), colours, path):
         drawn.append(("Modes in training", MODES, path))
+    path = run.report / "calibration.png"
+    if draw_calibration(calibrations(recipe, folders), path):
+        drawn.append(("Calibration", CALIBRATION, path))
     curves = {
         "rl": ("Reinforcement", "Verified reward of the sampled completions, and tokens a completion by think mode.",
                {"verified reward": _series(recipe, folders, "grpo", "reward/verifier"),

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distill.config import OpdConfig, TaughtConfig
+from polymath.calibration import Bin, bins, error
+from polymath.domains.assessed import AssessedDomain
 from polymath.eval_config import EvalConfig
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines
@@ -33,8 +35,27 @@ def summarise(recipe: Recipe, run: RunDir) -> dict[str, Any]:
             stage: {mode: ends(path) for mode, path in paths.items()}
             for stage, paths in mode_paths(recipe, stage_folders(recipe, run)).items()
         },
+        "calibration": {
+            model: {domain: {"error": error(own), "n": sum(one.n for one in own)} for domain, own in found.items()}
+            for model, found in calibrations(recipe, stage_folders(recipe, run)).items()
+        },
         "stages": [_stage(name, folder) for name, folder in stage_folders(recipe, run).items()],
     }
+
+
+def calibrations(recipe: Recipe, folders: Mapping[str, StageDir]) -> dict[str, dict[str, list[Bin]]]:
+    """Model -> domain -> stated and verified scores, in the domains whose answers state one."""
+    found: dict[str, dict[str, list[Bin]]] = {}
+    for name, stage in recipe.stages.items():
+        if not isinstance(stage, EvalConfig):
+            continue
+        stating = [domain for domain in stage.domains if isinstance(recipe.domains[domain], AssessedDomain)]
+        for model in stage.models if stating else ():
+            lines = list(read_lines(folders[name].scores / f"{model}.jsonl"))
+            for domain in stating:
+                if own := bins(line for line in lines if line["domain"] == domain):
+                    found.setdefault(model, {})[domain] = own
+    return found
 
 
 def mode_paths(recipe: Recipe, folders: Mapping[str, StageDir]) -> dict[str, dict[str, list[Point]]]:

@@ -15,6 +15,7 @@ from polymath.completion import Completion
 from polymath.domains.python import load
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import nearest
+from rewards.assessed import Assessed, SelfVerification
 from rewards.base import RewardConfig, Verifier, Workbench, call_custom
 from rewards.code_tests import CodeTests
 from rewards.final_state import FinalState
@@ -27,7 +28,15 @@ from rewards.score import Score, Scores
 from rewards.style import FormatReward, Language, Repetition
 from rewards.tool_calls import ToolCalls
 
-VERIFIER_TYPES: tuple[type[Verifier], ...] = (MathAnswer, CodeTests, Instructions, ToolCalls, FinalState, Judgment)
+VERIFIER_TYPES: tuple[type[Verifier], ...] = (
+    MathAnswer,
+    CodeTests,
+    Instructions,
+    ToolCalls,
+    FinalState,
+    Judgment,
+    Assessed,
+)
 VERIFIERS: dict[str, Verifier] = {kind.model_fields["name"].default: kind() for kind in VERIFIER_TYPES}
 
 
@@ -93,6 +102,8 @@ AnyReward = (
     | Annotated[ToolCalls, Tag("tool_calls")]
     | Annotated[FinalState, Tag("final_state")]
     | Annotated[Judgment, Tag("judgment")]
+    | Annotated[Assessed, Tag("assessed")]
+    | Annotated[SelfVerification, Tag("self_verification")]
     | Annotated[RubricReward, Tag("rubric")]
     | Annotated[LengthPenalty, Tag("length_penalty")]
     | Annotated[SoftOverlong, Tag("soft_overlong")]

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from polymath.domains.agent import AgentDomain
 from polymath.domains.arithmetic import MathDomain
+from polymath.domains.assessed import AssessedDomain
 from polymath.domains.bfcl import BfclDomain
 from polymath.domains.coding import CodeDomain
 from polymath.domains.gym import GymDomain
@@ -23,7 +24,15 @@ from polymath.domains.python import PythonDomain
 from polymath.domains.task import Task
 
 Domain = Annotated[
-    MathDomain | AgentDomain | CodeDomain | InstructDomain | GymDomain | BfclDomain | PythonDomain | JudgeDomain,
+    MathDomain
+    | AgentDomain
+    | CodeDomain
+    | InstructDomain
+    | GymDomain
+    | BfclDomain
+    | PythonDomain
+    | JudgeDomain
+    | AssessedDomain,
     Field(discriminator="kind"),
 ]
 Split = Literal["train", "held_out"]

@@ -17,7 +17,7 @@ MINIATURE = ROOT / "recipes/miniature.yaml"
 
 def test_every_shipped_recipe_loads() -> None:
     paths = sorted((ROOT / "recipes").rglob("*.yaml"))
-    assert len(paths) == 7
+    assert len(paths) == 8
     for path in paths:
         recipe = load_recipe(path, ["model.name=owner/name"] if "smollm2" in path.read_text() else [])
         assert recipe.order()
@@ -75,6 +75,10 @@ def test_the_schema_file_is_fresh() -> None:
         ("from: sft-math", "from: sft-math, rewards: [rubric], judge: {trust: {min_agreemnt: 0}}", "min_agreemnt",
          "stages.grpo-math.judge.trust.min_agreemnt: unknown field; did you mean 'min_agreement'?"),
         ("from: sft-math", "from: sft-math, rewards: [rubric]", "rubric", "add `judge: {}`"),
+        ("from: sft-math", "from: sft-math, rewards: [rubric], judge: {kind: frozen, from: base, vote: 2}", "vote: 2",
+         "stages.grpo-math.judge.vote: unknown field; did you mean 'votes'?"),
+        ("{kind: math, min_operand: 10, max_operand: 59}", "{kind: assessed, of: {kind: math, max_operan: 59}}", "max_operan: 59",
+         "domains.math.of.max_operan: unknown field; did you mean 'max_operand'?"),
         ("chat: v4", "chat: v5", "v5", "chat: found 'v5'; did you mean 'v4'?"),
         ("init: qwen3", "init: qwen4", "qwen4", "model.init: found 'qwen4'; did you mean 'qwen3'?"),
         ("init: qwen3", "name: ./nowhere", "nowhere", "model.name: found 'nowhere', which is not in"),

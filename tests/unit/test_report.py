@@ -167,7 +167,7 @@ def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
 
 def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> None:
     _, summary = report()
-    assert {"name", "seed", "scores", "retention", "normalized", "modes", "stages"} == set(summary)
+    assert {"name", "seed", "scores", "retention", "normalized", "modes", "calibration", "stages"} == set(summary)
     assert len(summary["scores"]) == 3 * 2 * 3
     assert list(summary["modes"]) == ["grpo"] and list(summary["modes"]["grpo"]) == list(MODES)
     thinking = summary["modes"]["grpo"]["max"]
