@@ -19,7 +19,7 @@ from rich.table import Table
 from polymath.manifest import describe
 from polymath.pipeline import Pipeline, Plan, StageFailed, check_hardware, plan
 from polymath.progress import Bars, Lines
-from polymath.recipe import Recipe, check_models, load_recipe, load_resolved, recipe_schema
+from polymath.recipe import Recipe, check_files, load_recipe, load_resolved, recipe_schema
 from polymath.run_dir import RunDir, read_json, write_json, write_text
 from polymath.source import RecipeError
 
@@ -67,7 +67,7 @@ def resume(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]
     """Finish a run that was interrupted."""
     run = RunDir(run_dir)
     recipe = _saved_recipe(run)
-    for problem in check_models(recipe):
+    for problem in check_files(recipe):
         _stop(f"{run.resolved}: {'.'.join(map(str, problem.location))}: {problem.message}")
     with _locked(run):
         _execute(recipe, run)

@@ -152,6 +152,7 @@ def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
         "inherited": dict(inherited),
         "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
         "own_rewards": _own_rewards(given),
+        "own_files": [_hash([file], file.parent) for file in _own_files(config)],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -162,6 +163,12 @@ def _own_rewards(given: Mapping[str, Any]) -> dict[str, str]:
     names += [reward.name for reward in getattr(given["config"], "rewards", ())]
     files = {name: find_module(name) for name in names if ":" in name}
     return {name: _hash([file], file.parent) for name, file in files.items()}
+
+
+def _own_files(config: StageConfig) -> list[Path]:
+    """Files of the user's that a stage reads."""
+    comparisons = getattr(getattr(config, "judge", None), "comparisons", None)
+    return [comparisons] if comparisons and comparisons.exists() else []
 
 
 def _describe(domain: Domain) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from polymath.stage import BASE, ModeConfig, ModelStageConfig, Modes, StageConfi
 from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
 from rewards.length import Target
+from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
-from rl.judge_config import JUDGE_TYPES, FrozenJudge
+from rl.judge_config import JUDGE_TYPES, FrozenJudge, PolicyJudge
 from sft.config import SftConfig
 
 Stage = Annotated[
@@ -94,7 +95,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except ValidationError as error:
         faults = [dict(fault) for fault in error.errors() if not _follows(dict(fault), error.errors())]
         raise _error([_problem(fault, source) for fault in faults], source) from error
-    if problems := [*check_models(recipe), *_check_references(recipe)]:
+    if problems := [*check_files(recipe), *_check_references(recipe)]:
         raise _error(problems, source)
     if isinstance(recipe.model, PretrainedModel) and (place := recipe.model.path()):
         # a run is resumed from any folder
@@ -306,19 +307,32 @@ def _check_chat(recipe: Recipe) -> list[Problem]:
     return []
 
 
-def check_models(recipe: Recipe) -> list[Problem]:
-    """That models on this machine are where the recipe says."""
+def check_files(recipe: Recipe) -> list[Problem]:
+    """That models on this machine, and what people have judged, are where the recipe says."""
     stages = {("stages", name): stage for name, stage in recipe.stages.items() if isinstance(stage, ModelStageConfig)}
     paths = {
         (*location, "name"): model.path()
         for location, model in {("model",): recipe.model, **stages}.items()
         if isinstance(model, PretrainedModel)
     }
-    return [
+    problems = [
         Problem(location, f"found {str(path)!r}, which is not in {Path.cwd()}; a hub id reads owner/name")
         for location, path in paths.items()
         if path is not None and not path.exists()
     ]
+    return problems + _check_comparisons(recipe)
+
+
+def _check_comparisons(recipe: Recipe) -> list[Problem]:
+    """What people have judged is read before anything starts."""
+    problems = []
+    for name, stage in recipe.stages.items():
+        if isinstance(stage, GrpoConfig) and isinstance(stage.judge, PolicyJudge) and stage.judge.comparisons:
+            try:
+                read_comparisons(stage.judge.comparisons)
+            except ValueError as error:
+                problems.append(Problem(("stages", name, "judge", "comparisons"), str(error)))
+    return problems
 
 
 def _references(stage: Stage) -> list[tuple[Location, str]]:

@@ -1,8 +1,9 @@
 """Settings of the judge of a `grpo` stage."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag
+from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator
 
 from polymath.chat import Mode
 from polymath.engine.config import EngineConfig
@@ -52,6 +53,17 @@ class PolicyJudge(JudgeSettings):
         description="What a verdict is worth there: 1 - |s' - s| (DeepSeekMath-V2), or 1 where the best response has "
         "the highest score, a single one the right side of the scale, and -1 elsewhere (DeepSeek-GRM).",
     )
+    comparisons: Path | None = Field(
+        default=None, description="JSONL of what people have judged; it trains beside what verifiers have."
+    )
+    comparisons_share: float = Field(
+        default=0.5, gt=0, le=1, description="Of the judging tasks, how many are of that file, where there is one."
+    )
+
+    @field_validator("comparisons")
+    @classmethod
+    def _is_found_from_any_folder(cls, path: Path | None) -> Path | None:
+        return path.expanduser().resolve() if path else None
 
     def groups(self, of: int) -> int:
         return min(of - 1, max(1, round(self.share * of))) if self.share else 0

@@ -28,7 +28,8 @@ from polymath.judging import Rubric, Vote, judge_prompt, read_votes, unreadable
 from polymath.run_dir import StageDir, append_line, read_json, read_lines, write_json
 from rewards import Judgment, RubricReward
 from rewards.scorer import Scorer
-from rl.judge_config import JudgeSettings
+from rl.comparisons import Comparison, read_comparisons
+from rl.judge_config import JudgeSettings, PolicyJudge
 from rl.trust import Judged, Trust, agreement, measure
 
 Batch = dict[str, Any]
@@ -62,6 +63,11 @@ class Jury:
         self.config, self.scorer, self.bench, self.form, self.folder = config, scorer, scorer.bench, form, folder
         self.ask, self.probe, self.tell = ask, list(probe), tell
         (self.reward,) = (own for own in scorer.settings.values() if isinstance(own, RubricReward))
+        self.from_people: list[Batch] = []
+        self.share_from_people = 0.0
+        if isinstance(config, PolicyJudge) and config.comparisons:
+            self.share_from_people = config.comparisons_share
+            self.from_people = [self._judged_by_people(own) for own in read_comparisons(config.comparisons)]
         self.trust = Trust(config.trust)
         for line in read_lines(folder.looks):  # of a run that is gone on with
             self.trust.feed(line["step"], line)
@@ -84,9 +90,15 @@ class Jury:
             for row, own in zip(hand.shown, self._votes(hand), strict=True):
                 _add_votes(row, [own])
 
-    def tasks(self, rows: Sequence[Batch], rng: random.Random) -> list[Batch]:
-        """Judging tasks of completions whose worth a verifier knows; of single ones, right and wrong in turn."""
-        return [self._labelled(hand).row for hand in self._contrasts(rows, rng)]
+    def tasks(self, rows: Sequence[Batch], count: int, rng: random.Random) -> list[Batch]:
+        """`count` judging tasks or fewer, and behind them what else there is: from people, and of completions.
+
+        Of completions those whose worth a verifier knows; of single ones, right and wrong in turn.
+        """
+        own = [self._labelled(hand).row for hand in self._contrasts(rows, rng)]
+        drawn = rng.sample(self.from_people, len(self.from_people))
+        first = min(round(count * self.share_from_people), len(drawn))
+        return [*drawn[:first], *own[: count - first], *drawn[first:], *own[count - first :]]
 
     def rewards(self, rows: Sequence[Batch]) -> torch.Tensor:
         """`[B, rewards]`: what verdicts are worth beside their labels, NaN in all other rewards."""
@@ -181,14 +193,24 @@ class Jury:
         assert rubric is not None
         return _read(hand.row["sample"], len(hand.shown), rubric)
 
+    def _judged_by_people(self, comparison: Comparison) -> Batch:
+        rubric = comparison.rubric or self.reward.rubric
+        if rubric is None:
+            raise ValueError("judge.comparisons: a line without rubric goes by the reward's: give 'rubric' one")
+        row = self._asking(rubric, comparison.task, comparison.responses, comparison.worth())
+        return row | {"of": ["" for _ in comparison.responses]}
+
     def _hand(self, shown: list[Batch], labels: Sequence[float] = ()) -> Hand:
         """The row that asks about completions of one prompt, in this order."""
         rubric = self.reward.rubric_of(shown[0]["sample"])
         assert rubric is not None
-        answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()})
-        asked = judge_prompt(rubric, shown[0]["asked"], [row["sample"].content for row in shown])
-        row = judging_row(asked, answer, self.config.mode(), self.form)
+        contents = [row["sample"].content for row in shown]
+        row = self._asking(rubric, shown[0]["asked"], contents, labels)
         return Hand(shown, row | {"of": [own["sample"].name for own in shown]})
+
+    def _asking(self, rubric: Rubric, task: str, responses: Sequence[str], labels: Sequence[float]) -> Batch:
+        answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()})
+        return judging_row(judge_prompt(rubric, task, responses), answer, self.config.mode(), self.form)
 
     def _can_be_judged(self, row: Batch) -> bool:
         return self.reward.rubric_of(row["sample"]) is not None and not self._spoilt(row)

@@ -120,8 +120,9 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
             return episodes
 
         size, step = self._group_size, self._step_number()
-        tasks = jury.tasks(rows, random.Random(f"{self.args.seed}/{step}"))
-        first, later = tasks[: len(spare) // size], iter(tasks[len(spare) // size :])
+        count = len(spare) // size
+        tasks = jury.tasks(rows, count, random.Random(f"{self.args.seed}/{step}"))
+        first, later = tasks[:count], iter(tasks[count:])
         judged = self._sampled([dict(task) for task in first for _ in range(size)], ask, jury.rewards)
         for name, value in jury.told(judged.rows, judged.rewards_BR).items():
             self._log(name, value)

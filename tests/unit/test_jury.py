@@ -24,6 +24,7 @@ from polymath.sandbox_config import SandboxConfig
 from rewards import Judgment, OwnVerifier, RubricReward, open_bench
 from rewards.rubric import mean_vote
 from rewards.scorer import Scorer
+from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
 from rl.judges import ExternalModel
@@ -221,7 +222,7 @@ def test_a_row_without_rubric_is_not_judged(tmp_path: Path) -> None:
 def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest)
     rows = answered("5", "6", "5", "7") + answered("9", "9", a=4, b=5)
-    tasks = stage.jury.tasks(rows, random.Random(0))
+    tasks = stage.jury.tasks(rows, 4, random.Random(0))
     labels = [json.loads(task["answer"])["labels"] for task in tasks]
     assert labels == [[1.0], [0.0]] * 2  # each different answer once, as many right as wrong
     judging(honest)(tasks)
@@ -273,6 +274,39 @@ def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
     assert again.jury.trust.holds() and not again.jury.trust.is_due(14) and again.jury.trust.is_due(15)
     again.jury.look(15, a_policy(sometimes_wrong), 2)
     assert read_json(again.folder.probe) == cases
+
+
+def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Path) -> None:
+    path = tmp_path / "people.jsonl"
+    lines: list[dict[str, Any]] = [
+        {"task": f"Say {place}.", "responses": ["a", "b"], "best": place % 2} for place in range(5)
+    ]
+    path.write_text("\n".join(map(json.dumps, [*lines, {"task": "Sing.", "responses": ["la"], "labels": [0.7]}])))
+    stage = Stage(tmp_path, honest, comparisons=str(path), comparisons_share=0.5)
+    tasks = stage.jury.tasks(answered("5", "6", "9", "9"), 4, random.Random(0))
+    theirs = ["Say" in task["asked"] or "Sing" in task["asked"] for task in tasks]
+    assert theirs == [True] * 2 + [False] * 2 + [True] * 4  # and behind them what is left
+    assert {len(json.loads(task["answer"])["labels"]) for task in tasks[4:] + tasks[:2]} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("", "holds no comparison"),
+        ("{", "people.jsonl:1: no JSON"),
+        ("[]", "people.jsonl:1: "),
+        ('{"task": "a", "responses": ["b", "c"]}', "give best"),
+        ('{"task": "a", "responses": ["b", "c"], "best": 2}', "best is 2 of 2"),
+        ('{"task": "a", "responses": ["b"], "best": 0}', "among several"),
+        ('{"task": "a", "responses": ["b", "c"], "labels": [1]}', "1 labels for 2"),
+        ('{"task": "a", "responses": ["b", "c"], "labels": [1, 2]}', "people.jsonl:1: labels.1: "),
+        ('{"task": "a", "response": ["b", "c"], "best": 1}', "people.jsonl:1: "),
+    ],
+)
+def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault: str) -> None:
+    (tmp_path / "people.jsonl").write_text(line)
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        read_comparisons(tmp_path / "people.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ def test_the_schema_file_is_fresh() -> None:
         ("from: sft-math", "from: sft-math, rewards: [rubric], judge: {trust: {min_agreemnt: 0}}", "min_agreemnt",
          "stages.grpo-math.judge.trust.min_agreemnt: unknown field; did you mean 'min_agreement'?"),
         ("from: sft-math", "from: sft-math, rewards: [rubric]", "rubric", "add `judge: {}`"),
+        ("from: sft-math", "from: sft-math, rewards: [rubric], judge: {comparisons: /nowhere.jsonl}", "/nowhere.jsonl",
+         "stages.grpo-math.judge.comparisons: /nowhere.jsonl: cannot be read"),
         ("from: sft-math", "from: sft-math, rewards: [rubric], judge: {kind: frozen, from: base, vote: 2}", "vote: 2",
          "stages.grpo-math.judge.vote: unknown field; did you mean 'votes'?"),
         ("{kind: math, min_operand: 10, max_operand: 59}", "{kind: assessed, of: {kind: math, max_operan: 59}}", "max_operan: 59",

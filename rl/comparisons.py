@@ -1,0 +1,64 @@
+"""Judgments that people have made, as a JSONL file: one task a line, with responses and what they are worth."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from polymath.judging import Rubric
+from polymath.strict import StrictModel
+
+Label = Annotated[float, Field(ge=0, le=1)]
+
+
+class Comparison(StrictModel):
+    """`{"task", "responses", "best"}`, the place of the best response from 0, or `labels` from 0 to 1 in place of that.
+
+    `rubric` is what they are judged by, the reward's where it is not given.
+    """
+
+    task: str = Field(min_length=1)
+    responses: tuple[str, ...] = Field(min_length=1, max_length=9)
+    best: int | None = Field(default=None, ge=0)
+    labels: tuple[Label, ...] = ()
+    rubric: Rubric | None = None
+
+    @model_validator(mode="after")
+    def _every_response_has_a_label(self) -> "Comparison":
+        if (self.best is None) == (not self.labels):
+            raise ValueError("give best (the place of the best response, from 0), or labels, one for each response")
+        if self.best is not None and (self.best >= len(self.responses) or len(self.responses) == 1):
+            raise ValueError(f"best is {self.best} of {len(self.responses)} responses, and counts from 0 among several")
+        if self.labels and len(self.labels) != len(self.responses):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.responses)} responses")
+        return self
+
+    def worth(self) -> list[float]:
+        """The label of each response."""
+        return list(self.labels) or [float(place == self.best) for place in range(len(self.responses))]
+
+
+def read_comparisons(path: Path) -> list[Comparison]:
+    """All of a file's. Raises `ValueError` that names file, line and field."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    found = [_read(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ValueError(f"{path}: holds no comparison; leave judge.comparisons out")
+    return found
+
+
+def _read(line: str, place: str) -> Comparison:
+    try:
+        given: Any = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: no JSON: {error}") from error
+    try:
+        return Comparison.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise ValueError(f"{place}: {where + ': ' if where else ''}{fault['msg']}") from error
