@@ -27,6 +27,7 @@ from rewards.rubric import RubricReward
 from rewards.score import Score, Scores
 from rewards.style import FormatReward, Language, Repetition
 from rewards.tool_calls import ToolCalls
+from rewards.writing import Writing
 
 VERIFIER_TYPES: tuple[type[Verifier], ...] = (
     MathAnswer,
@@ -36,6 +37,7 @@ VERIFIER_TYPES: tuple[type[Verifier], ...] = (
     FinalState,
     Judgment,
     Assessed,
+    Writing,
 )
 VERIFIERS: dict[str, Verifier] = {kind.model_fields["name"].default: kind() for kind in VERIFIER_TYPES}
 
@@ -102,6 +104,7 @@ AnyReward = (
     | Annotated[ToolCalls, Tag("tool_calls")]
     | Annotated[FinalState, Tag("final_state")]
     | Annotated[Judgment, Tag("judgment")]
+    | Annotated[Writing, Tag("writing")]
     | Annotated[Assessed, Tag("assessed")]
     | Annotated[SelfVerification, Tag("self_verification")]
     | Annotated[RubricReward, Tag("rubric")]

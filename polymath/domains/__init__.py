@@ -22,6 +22,7 @@ from polymath.domains.instruct import InstructDomain
 from polymath.domains.judge import JudgeDomain
 from polymath.domains.python import PythonDomain
 from polymath.domains.task import Task
+from polymath.domains.writing import WritingDomain
 
 Domain = Annotated[
     MathDomain
@@ -32,7 +33,8 @@ Domain = Annotated[
     | BfclDomain
     | PythonDomain
     | JudgeDomain
-    | AssessedDomain,
+    | AssessedDomain
+    | WritingDomain,
     Field(discriminator="kind"),
 ]
 Split = Literal["train", "held_out"]
