@@ -28,6 +28,8 @@ from polymath.strict import StrictModel
 NUMBER = "(?:0|[1-9][0-9]*)"
 VERDICT = re.compile(rf"Scores: ({NUMBER}(?:, {NUMBER})*)")
 OTHER_VERDICT = re.compile(r"\bscores?\W*:", re.IGNORECASE)
+CRITERION = re.compile(r"- (?P<text>\S.*?)(?: \(weight (?P<weight>[1-9])\))?")
+MOST_CRITERIA = 9
 TAG = re.compile(r"<(?=\s*/?\s*(?:task|reference|response)\b)", re.IGNORECASE)
 
 
@@ -132,3 +134,24 @@ def read_votes(content: str, count: int, rubric: Rubric) -> list[Vote]:
 def unreadable(fault: str, count: int) -> list[Vote]:
     """The votes of an answer that says nothing."""
     return [Vote(None, fault=fault, place=place) for place in range(1, count + 1)]
+
+
+def rubric_prompt(task: str) -> str:
+    """What a judge is asked for where a task comes without a rubric."""
+    return "\n".join(
+        [
+            "Write down by which criteria to judge responses to this task.",
+            _inside("task", task),
+            f'At most {MOST_CRITERIA} lines, and nothing else: "- criterion (weight 1)", with weights from 1 to 9.',
+        ]
+    )
+
+
+def read_rubric(content: str, scale: int) -> Rubric:
+    """The rubric that such an answer is; `ValueError` where it is none."""
+    lines = [line.rstrip() for line in content.split("\n") if line.strip()]
+    found = [CRITERION.fullmatch(line) for line in lines]
+    if not 0 < len(lines) <= MOST_CRITERIA or not all(found):
+        raise ValueError(f"it is not 1 to {MOST_CRITERIA} lines of criteria")
+    criteria = tuple(Criterion(text=own["text"], weight=float(own["weight"] or 1)) for own in found if own)
+    return Rubric(criteria=criteria, scale=scale)

@@ -100,6 +100,7 @@ class StageDir:
         self.sandbox = own / "sandbox.jsonl"
         self.alarms = own / "alarms.jsonl"
         self.judgments = own / "judgments.jsonl"
+        self.rubrics = own / "rubrics.jsonl"
         self.looks = own / "looks.jsonl"
         self.probe = own / "probe.json"
         self.tokens = own / "tokens.jsonl"

@@ -191,7 +191,8 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
         remove_unfinished(folder.checkpoints)
     checkpoint = last_checkpoint(folder.checkpoints)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    for path in (folder.metrics, folder.rollouts, folder.alarms, folder.looks, folder.judgments):
+    told = (folder.metrics, folder.rollouts, folder.alarms, folder.looks, folder.judgments, folder.rubrics)
+    for path in told:
         keep_lines(path, lambda line: line["step"] <= done)
     keep_lines(folder.sandbox, lambda line: steps_up_to(done)(line["episode"]))
     token_log: TokenLog | None = getattr(trainer, "token_log", None)

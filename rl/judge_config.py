@@ -26,6 +26,11 @@ class JudgeSettings(StrictModel):
         description="How many completions of a group are shown at a time, in an order drawn for each verdict; 1 judges "
         "each alone.",
     )
+    writes_rubrics: bool = Field(
+        default=False,
+        description="Where neither row nor reward has a rubric, the judge writes one from the task, which stays the "
+        "prompt's for the stage.",
+    )
     trust: TrustConfig = Field(default=TrustConfig(), description="When its votes are a reward.")
 
     def mode(self) -> ModeConfig:

@@ -24,7 +24,7 @@ from polymath.chat import Format
 from polymath.completion import Completion
 from polymath.data import judging_row
 from polymath.domains.task import question
-from polymath.judging import Rubric, Vote, judge_prompt, read_votes, unreadable
+from polymath.judging import Rubric, Vote, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
 from polymath.run_dir import StageDir, append_line, read_json, read_lines, write_json
 from rewards import Judgment, RubricReward
 from rewards.scorer import Scorer
@@ -33,6 +33,7 @@ from rl.judge_config import JudgeSettings, PolicyJudge
 from rl.trust import Judged, Trust, agreement, measure
 
 Batch = dict[str, Any]
+RUBRIC_SCALE = 10  # of the rubrics that a judge writes itself
 Ask = Callable[[list[Batch]], object]  # samples rows, and puts what was written into each as `sample`
 
 
@@ -68,24 +69,32 @@ class Jury:
         if isinstance(config, PolicyJudge) and config.comparisons:
             self.share_from_people = config.comparisons_share
             self.from_people = [self._judged_by_people(own) for own in read_comparisons(config.comparisons)]
+        self.step = 0
+        lines = read_lines(folder.rubrics)  # of a run that is gone on with, as below
+        self.written = {line["task"]: Rubric.model_validate(line["rubric"]) for line in lines}
         self.trust = Trust(config.trust)
-        for line in read_lines(folder.looks):  # of a run that is gone on with
+        for line in read_lines(folder.looks):
             self.trust.feed(line["step"], line)
 
-    def vote(self, rows: Sequence[Batch], size: int, step: int, seed: str) -> None:
+    def begin(self, step: int) -> None:
+        """From now on it is about this step."""
+        self.step = step
+
+    def vote(self, rows: Sequence[Batch], size: int, seed: str) -> None:
         """Give each completion, in groups of `size`, its votes, where a rubric applies and the judge is trusted."""
         if not self.trust.holds():
             return
+        self._write_rubrics(rows)
         rng = random.Random(seed)
         hands: list[Hand] = []
         for start in range(0, len(rows), size):
             group = rows[start : start + size]
             for row in group:
                 _add_votes(row, [Vote(0.0, fault=fault) for fault in self._spoilt(row)])
-            judgeable = [row for row in group if self.reward.rubric_of(row["sample"]) and not row["sample"].votes]
+            judgeable = [row for row in group if self._rubric(row) and not row["sample"].votes]
             for _ in range(self.config.votes):
                 hands += [self._hand(shown) for shown in dealt(judgeable, self.config.responses, rng)]
-        self._hear([hand.row for hand in hands], "vote", step)
+        self._hear([hand.row for hand in hands], "vote")
         for hand in hands:
             for row, own in zip(hand.shown, self._votes(hand), strict=True):
                 _add_votes(row, [own])
@@ -110,18 +119,22 @@ class Jury:
         rewards_BR[:, -1] = torch.tensor([score.value for score in scores if score is not None])
         return rewards_BR
 
-    def keep(self, rows: Sequence[Batch], step: int, purpose: str) -> None:
+    def keep(self, rows: Sequence[Batch], purpose: str) -> None:
         """Write down what the judge was asked and what it said, all of it, for people to read."""
         for row in rows:
             own: Completion = row["sample"]
             labels, rubric = _labels_of(row)
             votes = _read(own, len(row["of"]), rubric)
-            line = {"step": step, "purpose": purpose, "name": own.name, "of": row["of"], "asked": row["asked"]}
+            line = {"step": self.step, "purpose": purpose, "name": own.name, "of": row["of"], "asked": row["asked"]}
             line |= {"reasoning": own.reasoning, "content": own.content, "labels": labels}
             faults = list(dict.fromkeys(vote.fault for vote in votes if vote.fault))
             append_line(self.folder.judgments, line | {"scores": [vote.value for vote in votes], "faults": faults})
 
-    def look(self, step: int, answer: Ask, answers: int) -> dict[str, float]:
+    def is_due(self) -> bool:
+        """Whether the judge is to be looked at before this step."""
+        return self.trust.is_due(self.step)
+
+    def look(self, answer: Ask, answers: int) -> dict[str, float]:
         """See whether to trust the judge from this step on; what it showed, as metrics.
 
         `answer` lets the policy answer the probe's prompts; its first ones, `answers` to each, stay for the stage.
@@ -130,10 +143,10 @@ class Jury:
         answer(fresh)
         labelled = zip(fresh, self._labels(fresh), strict=True)
         new = [self._labelled([own]).row for own in labelled if self._can_be_judged(own[0])]
-        self._hear([*cases, *new], "look", step)
+        self._hear([*cases, *new], "look")
         measures = measure(self.judged(cases), self.judged(new))
-        append_line(self.folder.looks, {"step": step} | measures)
-        for alarm in self.trust.feed(step, measures):
+        append_line(self.folder.looks, {"step": self.step} | measures)
+        for alarm in self.trust.feed(self.step, measures):
             self.tell(alarm)
         return {f"judge/{name}": value for name, value in measures.items()} | {"judge/trusted": self.trust.holds()}
 
@@ -168,10 +181,32 @@ class Jury:
             ]
         return found
 
-    def _hear(self, rows: list[Batch], purpose: str, step: int) -> None:
+    def _hear(self, rows: list[Batch], purpose: str) -> None:
         if rows:
             self.ask(rows)
-            self.keep(rows, step, purpose)
+            self.keep(rows, purpose)
+
+    def _write_rubrics(self, rows: Sequence[Batch]) -> None:
+        """Have the judge write one for each task that has none; what is no rubric is asked for again next time."""
+        if not self.config.writes_rubrics:
+            return
+        tasks = dict.fromkeys(row["asked"] for row in rows if self._rubric(row) is None)
+        asked = [judging_row(rubric_prompt(task), "", self.config.mode(), self.form) for task in tasks]
+        if asked:
+            self.ask(asked)
+        for task, row in zip(tasks, asked, strict=True):
+            own: Completion = row["sample"]
+            try:
+                rubric = read_rubric("" if own.faults else own.content, RUBRIC_SCALE)
+            except ValueError:
+                continue
+            self.written[task] = rubric
+            line = {"step": self.step, "task": task, "rubric": rubric.model_dump(), "reasoning": own.reasoning}
+            append_line(self.folder.rubrics, line)
+
+    def _rubric(self, row: Batch) -> Rubric | None:
+        """What a completion is judged by; None where nothing says so."""
+        return self.reward.rubric_of(row["sample"]) or self.written.get(row["asked"])
 
     def _labels(self, rows: Sequence[Batch]) -> list[float]:
         """What verifiers say of completions, from 0 to 1."""
@@ -179,6 +214,7 @@ class Jury:
         return [min(max(score.value, 0.0), 1.0) for score in scores]
 
     def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> list[list[Labelled]]:
+        self._write_rubrics(rows)
         answers: defaultdict[str, dict[str, Labelled]] = defaultdict(dict)  # of each prompt, by what they say
         for row, label in zip(rows, self._labels(rows), strict=True):
             if self._can_be_judged(row):
@@ -189,7 +225,7 @@ class Jury:
         return self._hand([row for row, _ in hand], [label for _, label in hand])
 
     def _votes(self, hand: Hand) -> list[Vote]:
-        rubric = self.reward.rubric_of(hand.shown[0]["sample"])
+        rubric = self._rubric(hand.shown[0])
         assert rubric is not None
         return _read(hand.row["sample"], len(hand.shown), rubric)
 
@@ -202,7 +238,7 @@ class Jury:
 
     def _hand(self, shown: list[Batch], labels: Sequence[float] = ()) -> Hand:
         """The row that asks about completions of one prompt, in this order."""
-        rubric = self.reward.rubric_of(shown[0]["sample"])
+        rubric = self._rubric(shown[0])
         assert rubric is not None
         contents = [row["sample"].content for row in shown]
         row = self._asking(rubric, shown[0]["asked"], contents, labels)
@@ -213,12 +249,12 @@ class Jury:
         return judging_row(judge_prompt(rubric, task, responses), answer, self.config.mode(), self.form)
 
     def _can_be_judged(self, row: Batch) -> bool:
-        return self.reward.rubric_of(row["sample"]) is not None and not self._spoilt(row)
+        return self._rubric(row) is not None and not self._spoilt(row)
 
     def _spoilt(self, row: Batch) -> list[str]:
         """Why a completion that a rubric applies to is worth nothing, and needs no judge."""
         completion: Completion = row["sample"]
-        if completion.faults or not self.reward.rubric_of(completion):
+        if completion.faults or not self._rubric(row):
             return list(completion.faults[:1])
         try:
             self.form.conversation(question(completion.content), self.config.think, ())

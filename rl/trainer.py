@@ -60,8 +60,9 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         first: rewards of what replaced it are no measure of the policy.
         """
         self._played, size = 0, self._group_size
-        if self.jury and self.jury.trust.is_due(self._step_number()):
-            for name, value in self.jury.look(self._step_number(), self._play, size).items():
+        if self.jury:
+            self.jury.begin(self._step_number())
+            for name, value in (self.jury.look(self._play, size) if self.jury.is_due() else {}).items():
                 self._log(name, value)
         judging = self.jury.config.groups(len(rows) // size) * size if self.jury else 0
         groups = self._sampled(rows[: len(rows) - judging], self._play, self._score)
@@ -116,7 +117,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
 
         def ask(asked: list[Batch]) -> list[Episode]:
             episodes = self._ask(asked)
-            jury.keep(asked, step, "task")
+            jury.keep(asked, "task")
             return episodes
 
         size, step = self._group_size, self._step_number()
@@ -133,7 +134,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         """`[B, rewards]`, NaN where a reward does not apply."""
         if self.jury:
             step = self._step_number()
-            self.jury.vote(rows, self._group_size, step, f"{self.args.seed}/{step}/{self._played}")
+            self.jury.vote(rows, self._group_size, f"{self.args.seed}/{step}/{self._played}")
         started = time.perf_counter()
         texts = [row["prompt"] for row in rows]
         rewards_BR = super()._calculate_rewards(rows, texts, [""] * len(rows), [[]] * len(rows)).cpu()

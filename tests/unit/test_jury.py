@@ -18,7 +18,7 @@ from polymath.alarms import Alarm
 from polymath.chat import V4Format
 from polymath.chat.tokens import EOS
 from polymath.completion import Completion
-from polymath.judging import Criterion, Rubric, Vote, verdict
+from polymath.judging import Criterion, Rubric, Vote, read_rubric, verdict
 from polymath.run_dir import StageDir, read_json, read_lines
 from polymath.sandbox_config import SandboxConfig
 from rewards import Judgment, OwnVerifier, RubricReward, open_bench
@@ -87,6 +87,10 @@ class Stage:
             settings, Scorer(rewards, open_bench(SandboxConfig())), V4Format(), self.folder,
             ask=noting, probe=probe, tell=self.alarms.append,
         )  # fmt: skip
+
+    def look(self, step: int, answer: Callable[[list[Batch]], None], answers: int) -> dict[str, float]:
+        self.jury.begin(step)
+        return self.jury.look(answer, answers)
 
     def trusting(self) -> Jury:
         self.jury.trust.feed(1, {"agreement": 1.0, "gap": 0.0})
@@ -180,9 +184,9 @@ def test_a_bound_that_is_never_reached_is_never_reached() -> None:
 def test_every_completion_is_judged_as_often_as_asked(tmp_path: Path) -> None:
     rows = answered("5", "6", "7", "5", a=2, b=3) + answered("9", "8", "9", "9", a=4, b=5)
     stage = Stage(tmp_path, honest, votes=3)
-    stage.jury.vote(rows, 4, 1, "seed")
+    stage.jury.vote(rows, 4, "seed")
     assert not stage.asked and not any(row["sample"].votes for row in rows)  # nobody trusts it
-    stage.trusting().vote(rows, 4, 1, "seed")
+    stage.trusting().vote(rows, 4, "seed")
     assert [mean_vote(row["sample"].votes).value for row in rows] == [1, 0, 0, 1, 1, 0, 1, 1]  # pyright: ignore
     assert {len(row["sample"].votes) for row in rows} == {3} and len(stage.asked) == 24
     kept = list(read_lines(stage.folder.judgments))
@@ -193,7 +197,7 @@ def test_every_completion_is_judged_as_often_as_asked(tmp_path: Path) -> None:
 def test_of_a_group_several_are_compared_in_an_order_drawn_for_each_verdict(tmp_path: Path) -> None:
     rows = answered("5", "6", "7", "8")
     stage = Stage(tmp_path, honest, votes=8, responses=2)
-    stage.trusting().vote(rows, 4, 1, "seed")
+    stage.trusting().vote(rows, 4, "seed")
     assert len(stage.asked) == 16 and all(asked.count("<response ") == 2 for asked in stage.asked)
     assert [mean_vote(row["sample"].votes).value for row in rows] == [1, 0, 0, 0]  # pyright: ignore
     assert {vote.place for vote in rows[0]["sample"].votes} == {1, 2}
@@ -203,7 +207,7 @@ def test_what_a_judge_cannot_be_shown_is_worth_nothing(tmp_path: Path) -> None:
     rows = answered("5", f"5{EOS}", "5")
     wrote(rows[2], "5", faults=("no answer behind the reasoning",))
     stage = Stage(tmp_path, lambda task, response: 10)
-    stage.trusting().vote(rows, 3, 1, "seed")
+    stage.trusting().vote(rows, 3, "seed")
     scores = [mean_vote(row["sample"].votes) for row in rows]
     assert [score.value for score in scores if score] == [1, 0, 0]
     assert "chat format" in scores[1].faults[0] and "no answer" in scores[2].faults[0]  # pyright: ignore
@@ -215,8 +219,37 @@ def test_a_row_without_rubric_is_not_judged(tmp_path: Path) -> None:
     wrote(rows[0], "5")
     stage = Stage(tmp_path, honest, votes=1)
     stage.jury.reward = RubricReward()
-    stage.trusting().vote(rows, 2, 1, "seed")
+    stage.trusting().vote(rows, 2, "seed")
     assert len(stage.asked) == 1 and "1. own" in stage.asked[0] and not rows[1]["sample"].votes
+
+
+def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest, writes_rubrics=True, votes=1)
+    stage.jury.reward = RubricReward()
+    answers = iter(["Whatever you like.", "- right (weight 3)\n- brief", "- of the other"])
+    judge = stage.jury.ask
+
+    def ask(rows: list[Batch]) -> None:
+        for row in rows:
+            if "Write down" in row["asked"]:
+                wrote(row, next(answers))
+        judge([row for row in rows if "Write down" not in row["asked"]])
+
+    stage.jury.ask = ask
+    jury = stage.trusting()
+    for asked in (0, 2, 4):
+        rows = answered("5", "6")
+        jury.vote(rows, 2, "seed")
+        assert len(stage.asked) == asked  # what is no rubric is not judged by
+    assert "1. right (weight 3)\n2. brief (weight 1)" in stage.asked[-1]
+    again = Stage(tmp_path, honest, writes_rubrics=True)
+    assert again.jury.written == jury.written and list(jury.written) == ["2 + 3"]
+
+
+@pytest.mark.parametrize("content", ["", "right", "- ", "- a\nb", "\n".join(["- a"] * 10), "- a (weight 2) b\n* c"])
+def test_what_is_no_rubric_is_none(content: str) -> None:
+    with pytest.raises(ValueError, match="lines of criteria"):
+        read_rubric(content, 10)
 
 
 def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) -> None:
@@ -251,13 +284,13 @@ def test_a_phrase_that_the_judge_loves_is_found_out(tmp_path: Path) -> None:
     stage = Stage(
         tmp_path, lambda task, response: 10 if "trust me" in response else honest(task, response), probe=probe
     )
-    metrics = stage.jury.look(1, a_policy(sometimes_wrong), 2)
+    metrics = stage.look(1, a_policy(sometimes_wrong), 2)
     assert metrics["judge/agreement"] == 1 and metrics["judge/trusted"] and not stage.alarms
-    metrics = stage.jury.look(11, a_policy(lambda a, b: f"{a} (trust me)"), 2)
+    metrics = stage.look(11, a_policy(lambda a, b: f"{a} (trust me)"), 2)
     assert metrics["judge/agreement"] == 1 and not metrics["judge/trusted"]  # the old cases do not show it
     assert [alarm.name for alarm in stage.alarms] == ["judge_self_preference", "judge_is_hacked"]
     assert [line["step"] for line in read_lines(stage.folder.looks)] == [1, 11]
-    stage.jury.look(21, a_policy(sometimes_wrong), 2)
+    stage.look(21, a_policy(sometimes_wrong), 2)
     assert stage.jury.trust.holds() and len(stage.alarms) == 2
 
 
@@ -266,13 +299,13 @@ def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
     probe = [sum_row(a, b) for a in range(6) for b in range(6)]
     wrong_half = iter(range(10**6))
     first = Stage(tmp_path, honest, probe=probe, responses=responses)
-    first.jury.look(5, a_policy(lambda a, b: str(a + b + next(wrong_half) % 2)), 2)
+    first.look(5, a_policy(lambda a, b: str(a + b + next(wrong_half) % 2)), 2)
     cases = read_json(first.folder.probe)
     labels = [json.loads(case["answer"])["labels"] for case in cases]
     assert sum(map(sum, labels)) * 2 == sum(map(len, labels)) >= 36  # as many right as wrong
     again = Stage(tmp_path, honest, probe=probe, responses=responses)
     assert again.jury.trust.holds() and not again.jury.trust.is_due(14) and again.jury.trust.is_due(15)
-    again.jury.look(15, a_policy(sometimes_wrong), 2)
+    again.look(15, a_policy(sometimes_wrong), 2)
     assert read_json(again.folder.probe) == cases
 
 
@@ -393,7 +426,7 @@ def test_a_judge_behind_a_url_is_asked_again_while_it_is_busy(monkeypatch: Any, 
     with serving(iter([(503, "busy"), chat("Scores: 10", reasoning_content="I add."), chat("No idea.")]), heard) as url:
         stage.jury.ask = external(url)
         rows = answered("5", "6")
-        stage.trusting().vote(rows, 2, 1, "seed")
+        stage.trusting().vote(rows, 2, "seed")
     votes = [row["sample"].votes[0] for row in rows]
     assert sorted((vote.value is None, vote.fault) for vote in votes) == [
         (False, ""), (True, "it does not end with its one line of scores")
