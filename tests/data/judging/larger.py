@@ -1,4 +1,4 @@
-"""A domain so small that a model learns within seconds to answer it, and to judge answers: the larger of two digits."""
+"""A domain so small that a model learns within seconds to answer it, and to judge answers: the larger of two numbers."""
 
 import json
 import random
@@ -10,7 +10,7 @@ RIGHT = Rubric(criteria=(Criterion(text="right"),), scale=1)
 
 
 class Larger:
-    """`3 or 8`, and `8`; of the demonstrations a share of `slips` says something else."""
+    """`34 or 82`, and `82`; of the demonstrations a share of `slips` says the other one."""
 
     reward = "math_answer"
 
@@ -18,11 +18,10 @@ class Larger:
         self.slips = slips
 
     def draw(self, rng: random.Random) -> Task:
-        a, b = rng.sample(range(10), 2)
-        shown = str(rng.randrange(10)) if rng.random() < self.slips else str(max(a, b))
-        return Task(
-            "{} {}".format(*sorted((a, b))), question(f"{a} or {b}"), (reply(shown),), str(max(a, b)), rubric=RIGHT
-        )
+        a, b = sorted(rng.sample(range(10, 100), 2))
+        asked = f"{a} or {b}" if rng.randrange(2) else f"{b} or {a}"
+        shown = a if rng.random() < self.slips else b
+        return Task(f"{a} {b}", question(asked), (reply(str(shown)),), str(b), rubric=RIGHT)
 
 
 class Verdicts:
@@ -35,9 +34,8 @@ class Verdicts:
 
     def draw(self, rng: random.Random) -> Task:
         task = Larger().draw(rng)
-        others = [str(digit) for digit in range(10) if str(digit) != task.answer]
         label = rng.randrange(2)
-        response = task.answer if label else rng.choice(others)
+        response = task.key.split()[label]
         shown = rng.randrange(2) if rng.random() < self.noise else label
         return Task(
             task.key,
