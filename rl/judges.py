@@ -2,6 +2,8 @@
 
 import os
 import time
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,12 +36,15 @@ class FrozenModel:
         at_once = stage.completions_per_step()
         self.engine = open_engine(config, model, source, seed=job.seed, at_once=at_once, bf16=stage.bf16)
         self.engine.deliver(model)
-        self.temperature, self.asked = config.temperature, 0
+        self.temperature = config.temperature
 
     def __call__(self, rows: Sequence[Batch]) -> None:
-        """Ask about all rows at once."""
-        names = [f"judge/{self.asked + place}" for place in range(len(rows))]
-        self.asked += len(rows)
+        """Ask about all rows at once; of equal ones each has a sample of its own, the same ones after a resume."""
+        seen: Counter[str] = Counter()
+        names = []
+        for row in rows:
+            seen[row["prompt"]] += 1
+            names.append(f"judge/{zlib.crc32(row['prompt'].encode()):08x}/{seen[row['prompt']]}")
         episodes = play_rows(rows, names, self.engine, self.tokenizer, self.form, self.temperature)
         for row, episode in zip(rows, episodes, strict=True):
             row["sample"] = read(row, episode.turns, episode.turn_ids, self.tokenizer, self.form, episode.name)

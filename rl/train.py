@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from trl.trainer.grpo_config import GRPOConfig as TrlGrpoConfig
 
@@ -26,9 +26,10 @@ from rewards.gold import CHECKED, check_rewards
 from rewards.scorer import Scorer
 from rl.alarms import Alarms
 from rl.config import GrpoConfig
+from rl.hands import Ask
 from rl.judge_config import ExternalJudge, FrozenJudge, PolicyJudge
 from rl.judges import ExternalModel, FrozenModel
-from rl.jury import Ask, Jury
+from rl.jury import Jury
 from rl.refill import Reserve
 from rl.trainer import SpecialistTrainer
 
@@ -59,13 +60,20 @@ def run(job: StageJob, report: Report) -> None:
             reserve=Reserve(reserve, config.max_refills, job.seed),
             jury_for=_jury_for(job, config, scorer, materials.form, report),
             model=materials.model,
-            args=TrlGrpoConfig(**rollout_arguments(job), **same, reward_weights=scorer.weights()),
+            args=TrlGrpoConfig(**_arguments(job, config), **same, reward_weights=scorer.weights()),
             train_dataset=prompt_dataset(materials.rows),
             processing_class=materials.tokenizer,
             peft_config=materials.peft_config,
             callbacks=[AlarmCallback(Alarms(config.alarms, _penalties(job, config)), folder, report)],
         )
         train(trainer, job, report)
+
+
+def _arguments(job: StageJob, config: GrpoConfig) -> dict[str, Any]:
+    """What both on-policy trainers are given, with room for verdicts."""
+    arguments = rollout_arguments(job)
+    longest = config.judge.max_completion_length if config.judge else 0
+    return arguments | {"max_completion_length": max(longest, arguments["max_completion_length"])}
 
 
 def _of_judging(config: GrpoConfig) -> list[Judgment]:

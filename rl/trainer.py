@@ -19,7 +19,8 @@ from polymath.training import places_to_show, write_rollouts
 from rewards.scorer import Scorer
 from rl.config import Mode
 from rl.groups import Groups
-from rl.jury import Ask, Jury
+from rl.hands import Ask
+from rl.jury import Jury
 from rl.mismatch import importance_ratio, kept_logprobs
 from rl.refill import Reserve, has_signal
 
@@ -62,7 +63,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         self._played, size = 0, self._group_size
         if self.jury:
             self.jury.begin(self._step_number())
-            for name, value in (self.jury.look(self._play, size) if self.jury.is_due() else {}).items():
+            for name, value in (self.jury.look(self._ask, size) if self.jury.is_due() else {}).items():
                 self._log(name, value)
         judging = self.jury.config.groups(len(rows) // size) * size if self.jury else 0
         groups = self._sampled(rows[: len(rows) - judging], self._play, self._score)
@@ -106,7 +107,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         return self._roll_out(rows, first, spent)
 
     def _ask(self, rows: list[Batch]) -> list[Episode]:
-        """Let the policy judge."""
+        """Let the policy judge, or answer what it is judged by."""
         return self._play(rows, "time/judge")
 
     def _judging_tasks(self, jury: Jury, rows: list[Batch], spare: list[Batch]) -> Groups:

@@ -26,9 +26,10 @@ from rewards.rubric import mean_vote
 from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
+from rl.hands import Batch, contrasts, dealt
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
 from rl.judges import ExternalModel
-from rl.jury import Batch, Jury, contrasts, dealt
+from rl.jury import Jury
 from rl.trust import Judged, Trust, TrustConfig, measure
 
 RIGHT = Rubric(criteria=(Criterion(text="right"),))
@@ -217,15 +218,16 @@ def test_a_row_without_rubric_is_not_judged(tmp_path: Path) -> None:
     rows = answered("5", "6")
     rows[0]["rubric"] = Rubric(criteria=(Criterion(text="own"),)).model_dump_json()
     wrote(rows[0], "5")
+    wrote(rows[1], "6", faults=("no answer",))
     stage = Stage(tmp_path, honest, votes=1)
-    stage.jury.reward = RubricReward()
+    stage.jury.dealer.reward = RubricReward()
     stage.trusting().vote(rows, 2, "seed")
     assert len(stage.asked) == 1 and "1. own" in stage.asked[0] and not rows[1]["sample"].votes
 
 
 def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest, writes_rubrics=True, votes=1)
-    stage.jury.reward = RubricReward()
+    stage.jury.dealer.reward = RubricReward()
     answers = iter(["Whatever you like.", "- right (weight 3)\n- brief", "- of the other"])
     judge = stage.jury.ask
 
@@ -243,7 +245,7 @@ def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
         assert len(stage.asked) == asked  # what is no rubric is not judged by
     assert "1. right (weight 3)\n2. brief (weight 1)" in stage.asked[-1]
     again = Stage(tmp_path, honest, writes_rubrics=True)
-    assert again.jury.written == jury.written and list(jury.written) == ["2 + 3"]
+    assert again.jury.dealer.written == jury.dealer.written and list(jury.dealer.written) == ["2 + 3"]
 
 
 @pytest.mark.parametrize("content", ["", "right", "- ", "- a\nb", "\n".join(["- a"] * 10), "- a (weight 2) b\n* c"])
@@ -334,6 +336,7 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ('{"task": "a", "responses": ["b", "c"], "labels": [1]}', "1 labels for 2"),
         ('{"task": "a", "responses": ["b", "c"], "labels": [1, 2]}', "people.jsonl:1: labels.1: "),
         ('{"task": "a", "response": ["b", "c"], "best": 1}', "people.jsonl:1: "),
+        (json.dumps({"task": "a", "responses": ["b", EOS], "best": 1}), "people.jsonl:1: responses: "),
     ],
 )
 def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault: str) -> None:

@@ -1,0 +1,135 @@
+"""What a judge is shown: completions of one prompt in a hand, by the rubric that applies to them."""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from polymath.chat import Format
+from polymath.completion import Completion
+from polymath.data import judging_row
+from polymath.domains.task import question
+from polymath.judging import Rubric, Vote, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
+from polymath.run_dir import StageDir, append_line, read_lines
+from rewards import RubricReward
+from rl.comparisons import Comparison
+from rl.judge_config import JudgeSettings
+
+Batch = dict[str, Any]
+Ask = Callable[[list[Batch]], object]  # samples rows, and puts what was written into each as `sample`
+Labelled = tuple[Batch, float]  # a completion's row, and what its verifier says
+RUBRIC_SCALE = 10  # of the rubrics that a judge writes itself
+
+
+class Hand(NamedTuple):
+    """Completions that one verdict is about, and the row that asks for it."""
+
+    shown: list[Batch]
+    row: Batch
+
+    def votes(self) -> list[Vote]:
+        """What the judge has said of each of them."""
+        return verdict_of(self.row)[1]
+
+
+class Dealer:
+    """Makes rows that ask a judge, and knows by which rubric."""
+
+    def __init__(self, config: JudgeSettings, reward: RubricReward, form: Format, folder: StageDir) -> None:
+        self.config, self.reward, self.form, self.folder = config, reward, form, folder
+        lines = read_lines(folder.rubrics)  # of a run that is gone on with
+        self.written = {line["task"]: Rubric.model_validate(line["rubric"]) for line in lines}
+
+    def rubric(self, row: Batch) -> Rubric | None:
+        """What a completion is judged by; None where nothing says so."""
+        return self.reward.rubric_of(row["sample"]) or self.written.get(row["asked"])
+
+    def write_rubrics(self, rows: Sequence[Batch], ask: Ask, step: int) -> None:
+        """Have a judge write one for each task that has none; what is no rubric is asked for again next time."""
+        if not self.config.writes_rubrics:
+            return
+        tasks = dict.fromkeys(row["asked"] for row in rows if self.rubric(row) is None)
+        asked = [judging_row(rubric_prompt(task), "", self.config.mode(), self.form) for task in tasks]
+        if asked:
+            ask(asked)
+        for task, row in zip(tasks, asked, strict=True):
+            own: Completion = row["sample"]
+            try:
+                self.written[task] = read_rubric("" if own.faults else own.content, RUBRIC_SCALE)
+            except ValueError:
+                continue
+            rubric = self.written[task].model_dump()
+            append_line(self.folder.rubrics, {"step": step, "task": task, "rubric": rubric, "reasoning": own.reasoning})
+
+    def why_worthless(self, row: Batch) -> str:
+        """Why a completion is worth nothing by any rubric, so that no judge is needed; '' where one is."""
+        completion: Completion = row["sample"]
+        if completion.faults:
+            return completion.faults[0]
+        try:
+            self.form.conversation(question(completion.content), self.config.think, ())
+        except ValueError:
+            return "it holds a token of the chat format, and cannot be shown to a judge"
+        return ""
+
+    def can_be_judged(self, row: Batch) -> bool:
+        """Whether a rubric applies to a completion that a judge can be shown."""
+        return self.rubric(row) is not None and not self.why_worthless(row)
+
+    def hand(self, shown: Sequence[Batch]) -> Hand:
+        """The row that asks about completions of one prompt, in this order."""
+        return self._hand(shown, [])
+
+    def labelled(self, shown: Sequence[Labelled]) -> Hand:
+        """The same about those whose worth is known, beside which the verdict is held."""
+        return self._hand([row for row, _ in shown], [label for _, label in shown])
+
+    def from_people(self, comparison: Comparison) -> Batch:
+        """The row that asks about what people have judged."""
+        rubric = comparison.rubric or self.reward.rubric
+        if rubric is None:
+            raise ValueError("judge.comparisons: a line without rubric goes by the reward's: give 'rubric' one")
+        row = self._asking(rubric, comparison.task, comparison.responses, comparison.worth())
+        return row | {"of": ["" for _ in comparison.responses]}
+
+    def _hand(self, shown: Sequence[Batch], labels: Sequence[float]) -> Hand:
+        rubric = self.rubric(shown[0])
+        assert rubric is not None
+        row = self._asking(rubric, shown[0]["asked"], [own["sample"].content for own in shown], labels)
+        return Hand(list(shown), row | {"of": [own["sample"].name for own in shown]})
+
+    def _asking(self, rubric: Rubric, task: str, responses: Sequence[str], labels: Sequence[float]) -> Batch:
+        answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()})
+        return judging_row(judge_prompt(rubric, task, responses), answer, self.config.mode(), self.form)
+
+
+def verdict_of(row: Batch) -> tuple[list[float], list[Vote]]:
+    """The labels of a judging row, where it has them, and the votes of its verdict on each response.
+
+    A verdict that breaks the format says nothing.
+    """
+    answer, own, count = json.loads(row["answer"]), row["sample"], len(row["of"])
+    if own.faults:
+        return answer["labels"], unreadable(own.faults[0], count)
+    return answer["labels"], read_votes(own.content, count, Rubric.model_validate(answer["rubric"]))
+
+
+def dealt(rows: Sequence[Batch], most: int, rng: random.Random) -> list[list[Batch]]:
+    """Rows in hands of at most so many, as equal as can be, which rows and in which order drawn."""
+    rows = rng.sample(list(rows), len(rows))
+    hands = -(-len(rows) // most)
+    return [rows[place::hands] for place in range(hands)]
+
+
+def contrasts(prompts: Sequence[Sequence[Labelled]], responses: int, rng: random.Random) -> list[list[Labelled]]:
+    """Of different answers to each prompt: single ones, right and wrong in turn, or a right one among wrong ones."""
+    sides = [([own for own in a if own[1] > 0.5], [own for own in a if own[1] <= 0.5]) for a in prompts]
+    if responses == 1:
+        right, wrong = ([own for side in sides for own in side[place]] for place in (0, 1))
+        pairs = zip(rng.sample(right, len(right)), rng.sample(wrong, len(wrong)), strict=False)
+        return [[own] for pair in pairs for own in pair]
+    hands = [
+        [rng.choice(right), *rng.sample(wrong, responses - 1)] for right, wrong in sides
+        if right and len(wrong) >= responses - 1
+    ]  # fmt: skip
+    return [rng.sample(hand, responses) for hand in rng.sample(hands, len(hands))]
