@@ -37,8 +37,12 @@ class Dealer:
 
     def __init__(self, config: JudgeSettings, reward: RubricReward, form: Format, folder: StageDir) -> None:
         self.config, self.reward, self.form, self.folder = config, reward, form, folder
-        lines = read_lines(folder.rubrics)  # of a run that is gone on with
-        self.written = {line["task"]: Rubric.model_validate(line["rubric"]) for line in lines}
+        self.written: dict[str, Rubric] = {}  # by a judge, for tasks that came without one
+
+    def remember(self) -> None:
+        """The rubrics that were written before."""
+        for line in read_lines(self.folder.rubrics):
+            self.written[line["task"]] = Rubric.model_validate(line["rubric"])
 
     def rubric(self, row: Batch) -> Rubric | None:
         """What a completion is judged by; None where nothing says so."""

@@ -52,13 +52,14 @@ class Jury:
         self.from_people: list[Batch] = []
         if isinstance(config, PolicyJudge) and config.comparisons:
             self.from_people = [self.dealer.from_people(own) for own in read_comparisons(config.comparisons)]
-        self.step = 0
-        self.trust = Trust(config.trust)
-        for line in read_lines(folder.looks):  # of a run that is gone on with
-            self.trust.feed(line["step"], line)
+        self.trust, self.step = Trust(config.trust), 0
 
     def begin(self, step: int) -> None:
         """From now on it is about this step."""
+        if not self.step:  # what a run that is gone on with has left: lines behind its last checkpoint are gone by now
+            self.dealer.remember()
+            for line in read_lines(self.folder.looks):
+                self.trust.feed(line["step"], line)
         self.step = step
 
     def vote(self, rows: Sequence[Batch], size: int, seed: str) -> None:

@@ -245,6 +245,7 @@ def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
         assert len(stage.asked) == asked  # what is no rubric is not judged by
     assert "1. right (weight 3)\n2. brief (weight 1)" in stage.asked[-1]
     again = Stage(tmp_path, honest, writes_rubrics=True)
+    again.jury.begin(2)
     assert again.jury.dealer.written == jury.dealer.written and list(jury.dealer.written) == ["2 + 3"]
 
 
@@ -306,7 +307,8 @@ def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
     labels = [json.loads(case["answer"])["labels"] for case in cases]
     assert sum(map(sum, labels)) * 2 == sum(map(len, labels)) >= 36  # as many right as wrong
     again = Stage(tmp_path, honest, probe=probe, responses=responses)
-    assert again.jury.trust.holds() and not again.jury.trust.is_due(14) and again.jury.trust.is_due(15)
+    again.jury.begin(14)
+    assert again.jury.trust.holds() and not again.jury.is_due() and again.jury.trust.is_due(15)
     again.look(15, a_policy(sometimes_wrong), 2)
     assert read_json(again.folder.probe) == cases
 

@@ -17,7 +17,7 @@ MINIATURE = ROOT / "recipes/miniature.yaml"
 
 def test_every_shipped_recipe_loads() -> None:
     paths = sorted((ROOT / "recipes").rglob("*.yaml"))
-    assert len(paths) == 8
+    assert len(paths) == 9
     for path in paths:
         recipe = load_recipe(path, ["model.name=owner/name"] if "smollm2" in path.read_text() else [])
         assert recipe.order()

@@ -1,4 +1,4 @@
-"""A domain so small that a model learns within seconds to answer it, and to judge answers: the larger of two numbers."""
+"""A domain so small that a model learns within seconds to answer it, and to judge answers: the larger of two digits."""
 
 import json
 import random
@@ -10,7 +10,7 @@ RIGHT = Rubric(criteria=(Criterion(text="right"),), scale=1)
 
 
 class Larger:
-    """`34 or 82`, and `82`; of the demonstrations a share of `slips` says the other one."""
+    """`3 or 8`, and `8`; of the demonstrations a share of `slips` says the other one."""
 
     reward = "math_answer"
 
@@ -18,7 +18,7 @@ class Larger:
         self.slips = slips
 
     def draw(self, rng: random.Random) -> Task:
-        a, b = sorted(rng.sample(range(10, 100), 2))
+        a, b = sorted(rng.sample(range(10), 2))
         asked = f"{a} or {b}" if rng.randrange(2) else f"{b} or {a}"
         shown = a if rng.random() < self.slips else b
         return Task(f"{a} {b}", question(asked), (reply(str(shown)),), str(b), rubric=RIGHT)
