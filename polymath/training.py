@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
+from trl import import_utils
 
 from polymath import data, models
 from polymath.alarms import Alarm, Watch
@@ -26,6 +27,8 @@ from polymath.sharding import whole
 from polymath.stage import RolloutConfig, StageJob, TrainingConfig
 from polymath.vocabulary import fit_fused_head, new_tokens
 
+# TRL imports vLLM wherever it is installed, which takes seconds; its trainers sample with our engines, and need none
+import_utils.is_vllm_available = lambda min_version=None: False
 COMPLETE = "complete"  # written into a checkpoint's folder once everything else is there
 # TRL's and transformers' names of what they log, in Polymath's `area/name`; what is missing goes to `train/`
 METRICS = {
