@@ -30,7 +30,8 @@ VERDICT = re.compile(rf"Scores: ({NUMBER}(?:, {NUMBER})*)")
 OTHER_VERDICT = re.compile(r"\bscores?\W*:", re.IGNORECASE)
 CRITERION = re.compile(r"- (?P<text>\S.*?)(?: \(weight (?P<weight>[1-9])\))?")
 MOST_CRITERIA = 9
-TAG = re.compile(r"<(?=\s*/?\s*(?:task|reference|response)\b)", re.IGNORECASE)
+GAP = "[\\s\\u00ad\\u200b-\\u200f\\u2060\\ufeff]*"  # what may hide in a tag
+TAG = re.compile(rf"[<\ufe64\uff1c](?={GAP}[/\uff0f]?{GAP}(?:tasks?|references?|responses?)\b)", re.IGNORECASE)
 
 
 class Criterion(StrictModel):
@@ -151,7 +152,7 @@ def read_rubric(content: str, scale: int) -> Rubric:
     """The rubric that such an answer is; `ValueError` where it is none."""
     lines = [line.rstrip() for line in content.split("\n") if line.strip()]
     found = [CRITERION.fullmatch(line) for line in lines]
-    if not 0 < len(lines) <= MOST_CRITERIA or not all(found):
+    if not 0 < len(lines) <= MOST_CRITERIA or not all(own and "(weight" not in own["text"] for own in found):
         raise ValueError(f"it is not 1 to {MOST_CRITERIA} lines of criteria")
     criteria = tuple(Criterion(text=own["text"], weight=float(own["weight"] or 1)) for own in found if own)
     return Rubric(criteria=criteria, scale=scale)

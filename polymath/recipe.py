@@ -17,6 +17,8 @@ from distill.off_policy_config import OffPolicyConfig
 from polymath.chat import MODES
 from polymath.domains import Domain, is_evaluation_only
 from polymath.domains.arithmetic import MathDomain
+from polymath.domains.python import PythonDomain
+from polymath.domains.writing import WritingDomain
 from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.sandbox_config import SandboxConfig
@@ -279,6 +281,7 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             for mode in (reward.target if isinstance(reward, Target) and isinstance(reward.target, dict) else ())
             if mode not in recipe.modes
         ]
+        problems += _check_rubrics(recipe, name, stage)
         problems += [
             Problem(("stages", name, "modes"), f"no mode {mode!r}{nearest(mode, recipe.modes)}")
             for mode in stage.modes or ()
@@ -291,6 +294,19 @@ def _check_references(recipe: Recipe) -> list[Problem]:
         if mode not in recipe.modes
     ]
     return problems or _check_cycle(recipe)
+
+
+def _check_rubrics(recipe: Recipe, name: str, stage: Stage) -> list[Problem]:
+    """A judge goes by something."""
+    if not isinstance(stage, GrpoConfig) or stage.judge is None or stage.judge.writes_rubrics:
+        return []
+    domains = [recipe.domains[own] for own in stage.domains if own in recipe.domains]
+    if any(getattr(own, "rubric", None) for own in stage.rewards) or any(
+        isinstance(own, WritingDomain | PythonDomain) for own in domains
+    ):
+        return []
+    message = "nothing says by what to judge: give the reward 'rubric' a rubric, or set judge.writes_rubrics"
+    return [Problem(("stages", name, "rewards"), message)]
 
 
 def _check_evaluation_only(recipe: Recipe, name: str, stage: Stage) -> list[Problem]:
@@ -328,10 +344,15 @@ def _check_comparisons(recipe: Recipe) -> list[Problem]:
     problems = []
     for name, stage in recipe.stages.items():
         if isinstance(stage, GrpoConfig) and isinstance(stage.judge, PolicyJudge) and stage.judge.comparisons:
+            place = ("stages", name, "judge", "comparisons")
             try:
-                read_comparisons(stage.judge.comparisons)
+                lacking = [own for own in read_comparisons(stage.judge.comparisons) if own.rubric is None]
             except ValueError as error:
-                problems.append(Problem(("stages", name, "judge", "comparisons"), str(error)))
+                problems.append(Problem(place, str(error)))
+                continue
+            if lacking and not any(getattr(reward, "rubric", None) for reward in stage.rewards):
+                message = f"{len(lacking)} lines have no rubric, the first of them for {lacking[0].task[:40]!r}"
+                problems.append(Problem(place, f"{message}; give them one, or the reward 'rubric'"))
     return problems
 
 

@@ -23,7 +23,7 @@ def write_text(path: Path, text: str) -> None:
     """Replace a file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as file:
+    with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:  # lone surrogates, see `append_line`
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

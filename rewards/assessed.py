@@ -35,6 +35,8 @@ class Assessed(Verifier):
     async def verify(self, completion: Completion, bench: Workbench) -> Score:
         row = Assessable.model_validate_json(completion.answer)
         answer, _, last = completion.content.rstrip("\n").rpartition("\n")
+        if not answer.strip():
+            return Score(0.0, faults=("no answer",))
         try:
             (stated,) = read_verdict(last, 1, row.scale)
         except ValueError as error:

@@ -9,6 +9,7 @@ from polymath.completion import Completion
 from rewards.base import Verifier, Workbench
 from rewards.score import Score
 
+LEAST_WORDS = 5  # of anything that is a text
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -16,8 +17,8 @@ class Writing(Verifier):
     """The share of the criteria that are met, each a part by its place in the rubric.
 
     The row's answer is JSON: `criteria`, each a list of checks, all of which have to hold: `contains` a text, in any
-    case, in a `line` (0 the first, -1 the last) or anywhere; `max_words`; `numbers_of`, a list that all its numbers are
-    of.
+    case, in a `line` (0 the first, -1 the last) or anywhere; `max_words`, and a few at least; `numbers_of`, a list that
+    all its numbers are of.
     """
 
     name: Literal["writing"] = "writing"
@@ -35,7 +36,7 @@ class Writing(Verifier):
 def holds(check: Mapping[str, Any], text: str) -> bool:
     """Whether one check of a criterion holds for a text that is not empty."""
     if "max_words" in check:
-        return len(text.split()) <= check["max_words"]
+        return LEAST_WORDS <= len(text.split()) <= check["max_words"]
     if "numbers_of" in check:
         return set(NUMBER.findall(text)) <= set(map(str, check["numbers_of"]))
     within = text.split("\n")[check["line"]] if "line" in check else text

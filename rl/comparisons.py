@@ -38,6 +38,10 @@ class Comparison(StrictModel):
             raise ValueError("give best (the place of the best response, from 0), or labels, one for each response")
         if self.best is not None and (self.best >= len(self.responses) or len(self.responses) == 1):
             raise ValueError(f"best is {self.best} of {len(self.responses)} responses, and counts from 0 among several")
+        if len(set(self.responses)) < len(self.responses):
+            raise ValueError("some of the responses are the same")
+        if len(self.labels) > 1 and len(set(self.labels)) == 1:
+            raise ValueError("all labels are the same, and no verdict could be told from another")
         if self.labels and len(self.labels) != len(self.responses):
             raise ValueError(f"{len(self.labels)} labels for {len(self.responses)} responses")
         return self

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from polymath.stage import RolloutConfig
 from rewards import LengthPenalty, OwnVerifier, RewardSetting, RubricReward
 from rl.alarms import AlarmConfig
-from rl.judge_config import FrozenJudge, Judge
+from rl.judge_config import FrozenJudge, Judge, PolicyJudge
 
 Mode = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]  # TRL's
 
@@ -65,6 +65,15 @@ class GrpoConfig(RolloutConfig):
             raise ValueError("the reward 'rubric' needs a judge: add `judge: {}`, which has the usual settings")
         if self.judge is not None and rubrics != 1:
             raise ValueError(f"judge is asked for the reward 'rubric', and rewards has {rubrics} of it in place of 1")
+        if self.judge is not None and self.judge.responses > self.num_generations:
+            raise ValueError(
+                f"judge.responses = {self.judge.responses} completions of a group are shown at a time, and "
+                f"num_generations = {self.num_generations} are all that it has"
+            )
+        if isinstance(self.judge, PolicyJudge) and self.judge.share and self.rows_per_step() < 2:
+            raise ValueError(
+                "judge.share: a batch of one group has no place for judging tasks; raise the batch, or set 0"
+            )
         return self
 
     def parents(self) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from polymath.chat import Format
 from polymath.completion import Completion
@@ -19,6 +20,19 @@ Batch = dict[str, Any]
 Ask = Callable[[list[Batch]], object]  # samples rows, and puts what was written into each as `sample`
 Labelled = tuple[Batch, float]  # a completion's row, and what its verifier says
 RUBRIC_SCALE = 10  # of the rubrics that a judge writes itself
+RUBRIC_TRIES = 3  # for one task
+
+
+class Judge(Protocol):
+    """Whoever is asked."""
+
+    def ask(self, rows: list[Batch]) -> object:
+        """Put a verdict into each row, as `sample`."""
+        ...
+
+    def fits(self, row: Batch) -> bool:
+        """Whether there is room for a row's prompt and a whole verdict."""
+        ...
 
 
 class Hand(NamedTuple):
@@ -35,35 +49,51 @@ class Hand(NamedTuple):
 class Dealer:
     """Makes rows that ask a judge, and knows by which rubric."""
 
-    def __init__(self, config: JudgeSettings, reward: RubricReward, form: Format, folder: StageDir) -> None:
-        self.config, self.reward, self.form, self.folder = config, reward, form, folder
+    def __init__(
+        self, config: JudgeSettings, reward: RubricReward, form: Format, folder: StageDir, judge: Judge
+    ) -> None:
+        self.config, self.reward, self.form, self.folder, self.judge = config, reward, form, folder, judge
+        self.tries: Counter[str] = Counter()  # at a task's rubric
         self.written: dict[str, Rubric] = {}  # by a judge, for tasks that came without one
 
     def remember(self) -> None:
         """The rubrics that were written before."""
         for line in read_lines(self.folder.rubrics):
-            self.written[line["task"]] = Rubric.model_validate(line["rubric"])
+            self.tries[line["task"]] += 1
+            if line["rubric"]:
+                self.written[line["task"]] = Rubric.model_validate(line["rubric"])
 
     def rubric(self, row: Batch) -> Rubric | None:
         """What a completion is judged by; None where nothing says so."""
         return self.reward.rubric_of(row["sample"]) or self.written.get(row["asked"])
 
-    def write_rubrics(self, rows: Sequence[Batch], ask: Ask, step: int) -> None:
-        """Have a judge write one for each task that has none; what is no rubric is asked for again next time."""
+    def write_rubrics(self, rows: Sequence[Batch], step: int) -> None:
+        """Have the judge write one for each task that has none; what is no rubric is asked for again, a few times."""
         if not self.config.writes_rubrics:
             return
-        tasks = dict.fromkeys(row["asked"] for row in rows if self.rubric(row) is None)
-        asked = [judging_row(rubric_prompt(task), "", self.config.mode(), self.form) for task in tasks]
+        lacking = dict.fromkeys(row["asked"] for row in rows if self.rubric(row) is None)
+        mode = self.config.mode()
+        asked = {
+            task: judging_row(rubric_prompt(task), "", mode, self.form)
+            for task in lacking
+            if self.tries[task] < RUBRIC_TRIES
+        }
+        asked = {task: row for task, row in asked.items() if self.judge.fits(row)}
         if asked:
-            ask(asked)
-        for task, row in zip(tasks, asked, strict=True):
-            own: Completion = row["sample"]
-            try:
-                self.written[task] = read_rubric("" if own.faults else own.content, RUBRIC_SCALE)
-            except ValueError:
-                continue
-            rubric = self.written[task].model_dump()
-            append_line(self.folder.rubrics, {"step": step, "task": task, "rubric": rubric, "reasoning": own.reasoning})
+            self.judge.ask(list(asked.values()))
+        for task, row in asked.items():
+            self._take_rubric(task, row, step)
+
+    def _take_rubric(self, task: str, row: Batch, step: int) -> None:
+        own: Completion = row["sample"]
+        line = {"step": step, "task": task, "reasoning": own.reasoning, "content": own.content, "rubric": None}
+        self.tries[task] += 1
+        try:
+            self.written[task] = read_rubric("" if own.faults else own.content, RUBRIC_SCALE)
+            line["rubric"] = self.written[task].model_dump()
+        except ValueError as error:
+            line["fault"] = str(error)
+        append_line(self.folder.rubrics, line)
 
     def why_worthless(self, row: Batch) -> str:
         """Why a completion is worth nothing by any rubric, so that no judge is needed; '' where one is."""

@@ -1,9 +1,9 @@
 """Settings of the judge of a `grpo` stage."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator
+from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
 
 from polymath.chat import Mode
 from polymath.engine.config import EngineConfig
@@ -14,6 +14,8 @@ from rl.trust import TrustConfig
 
 class JudgeSettings(StrictModel):
     """What is asked, whoever judges."""
+
+    remedy: ClassVar[str] = "take a better judge, or let the policy learn to judge (judge.kind: policy)"
 
     kind: Any  # a literal in each subclass
     think: Mode = Field(default="high", description="How its prompts are rendered.")
@@ -45,13 +47,15 @@ class JudgeSettings(StrictModel):
 class PolicyJudge(JudgeSettings):
     """The policy itself, with the weights of the step, in a think mode of its own (V4 report, section 5.1.1)."""
 
+    remedy: ClassVar[str] = ""  # there are several
+
     kind: Literal["policy"] = "policy"
     share: float = Field(
         default=0.25,
         ge=0,
         lt=1,
-        description="Of a batch's groups, how many are judging tasks that train: what the others wrote, beside what "
-        "verifiers say of it; 0 is none.",
+        description="Of a batch's groups, how many are judging tasks that train, one at least: what the others wrote, "
+        "beside what verifiers say of it; 0 is none.",
     )
     form: Literal["best", "distance"] = Field(
         default="distance",
@@ -69,6 +73,12 @@ class PolicyJudge(JudgeSettings):
     @classmethod
     def _is_found_from_any_folder(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else None
+
+    @model_validator(mode="after")
+    def _a_share_is_of_something(self) -> "PolicyJudge":
+        if self.comparisons is None and self.comparisons_share != type(self).model_fields["comparisons_share"].default:
+            raise ValueError("comparisons_share goes with comparisons, the file that it is a share of")
+        return self
 
     def groups(self, of: int) -> int:
         return min(of - 1, max(1, round(self.share * of))) if self.share else 0

@@ -4,7 +4,6 @@ import os
 import time
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from polymath import models
 from polymath.chat import Format
+from polymath.chat.decode import Fault
 from polymath.completion import Completion, read
 from polymath.engine.opening import open_engine
 from polymath.episodes import play_rows
@@ -38,8 +38,12 @@ class FrozenModel:
         self.engine.deliver(model)
         self.temperature = config.temperature
 
-    def __call__(self, rows: Sequence[Batch]) -> None:
-        """Ask about all rows at once; of equal ones each has a sample of its own, the same ones after a resume."""
+    def fits(self, row: Batch) -> bool:
+        """See `Judge`."""
+        return fits(row, self.tokenizer, self.engine.max_length)
+
+    def ask(self, rows: list[Batch]) -> None:
+        """All rows at once; of equal ones each has a sample of its own, the same ones after a resume."""
         seen: Counter[str] = Counter()
         names = []
         for row in rows:
@@ -60,8 +64,12 @@ class ExternalModel:
         self.client = httpx.Client(base_url=config.url, headers=headers, timeout=config.seconds)
         self.pool = ThreadPoolExecutor(config.at_once)
 
-    def __call__(self, rows: Sequence[Batch]) -> None:
-        """Ask about all rows, some at a time."""
+    def fits(self, row: Batch) -> bool:
+        """Whoever answers knows his own limits, and says so."""
+        return True
+
+    def ask(self, rows: list[Batch]) -> None:
+        """All rows, some at a time."""
         for row, sample in zip(rows, self.pool.map(self._answer, rows), strict=True):
             row["sample"] = sample
 
@@ -77,8 +85,9 @@ class ExternalModel:
         try:
             choice = answer.json()["choices"][0]
             said = choice["message"]
-            reasoning = said.get("reasoning_content") or said.get("reasoning") or ""
-            turn = {"content": str(said["content"] or ""), "reasoning": str(reasoning), "tool_calls": [], "faults": []}
+            cut = [Fault(0, "it was cut off")] if choice.get("finish_reason") == "length" else []
+            reasoning = _text(said.get("reasoning_content") or said.get("reasoning"))
+            turn = {"content": _text(said["content"]), "reasoning": reasoning, "tool_calls": [], "faults": cut}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RuntimeError(
                 f"judge.url {config.url}: no chat completion: {answer.text[:300]!r}; does it speak as OpenAI does?"
@@ -104,3 +113,15 @@ class ExternalModel:
             f"judge.url {config.url}: {said}; is it up, is judge.model {config.model!r} its name there, and does "
             f"{config.api_key_env} hold its key? The stage goes on from its last checkpoint with `polymath resume`"
         )
+
+
+def _text(content: Any) -> str:
+    """A message's text, whether it is one or comes in parts."""
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content or "").encode(errors="replace").decode()  # a lone surrogate is no text
+
+
+def fits(row: Batch, tokenizer: Any, longest: int | None) -> bool:
+    """Whether a prompt leaves room for a whole verdict."""
+    return longest is None or len(tokenizer.encode(row["prompt"], add_special_tokens=False)) + row["budget"] <= longest

@@ -11,6 +11,7 @@ formula for this; what a verdict is worth is DeepSeek-GRM's or DeepSeekMath-V2's
 
 import asyncio
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,9 +27,9 @@ from polymath.run_dir import StageDir, append_line, read_json, read_lines, write
 from rewards import Judgment, RubricReward
 from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
-from rl.hands import Ask, Batch, Dealer, Hand, Labelled, contrasts, dealt, verdict_of
+from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, contrasts, dealt, verdict_of
 from rl.judge_config import JudgeSettings, PolicyJudge
-from rl.trust import Judged, Trust, agreement, measure
+from rl.trust import LEAST, Judged, Trust, agreement, measure
 
 
 class Jury:
@@ -41,18 +42,22 @@ class Jury:
         form: Format,
         folder: StageDir,
         *,
-        ask: Ask,
+        judge: Judge,
         probe: Sequence[Batch],
         tell: Callable[[Alarm], None],
     ) -> None:
         self.config, self.scorer, self.folder = config, scorer, folder
-        self.ask, self.probe, self.tell = ask, list(probe), tell
+        self.judge, self.probe, self.tell = judge, list(probe), tell
         (reward,) = (own for own in scorer.settings.values() if isinstance(own, RubricReward))
-        self.dealer = Dealer(config, reward, form, folder)
+        self.dealer = Dealer(config, reward, form, folder, judge)
+        judgments = [place for place, own in enumerate(scorer.settings.values()) if isinstance(own, Judgment)]
+        self.column = judgments[-1] if config.groups(2) else None  # of the rewards: what judging tasks are worth
+        self.seconds = 0.0  # that the judge took, since somebody has asked for it
         self.from_people: list[Batch] = []
         if isinstance(config, PolicyJudge) and config.comparisons:
-            self.from_people = [self.dealer.from_people(own) for own in read_comparisons(config.comparisons)]
-        self.trust, self.step = Trust(config.trust), 0
+            theirs = read_comparisons(config.comparisons)
+            self.from_people = self._fitting([self.dealer.from_people(own) for own in theirs])
+        self.trust, self.step = Trust(config.trust, config.remedy), 0
 
     def begin(self, step: int) -> None:
         """From now on it is about this step."""
@@ -66,7 +71,7 @@ class Jury:
         """Give each completion, in groups of `size`, its votes, where a rubric applies and the judge is trusted."""
         if not self.trust.holds():
             return
-        self.dealer.write_rubrics(rows, self.ask, self.step)
+        self.dealer.write_rubrics(rows, self.step)
         rng = random.Random(seed)
         hands: list[Hand] = []
         for start in range(0, len(rows), size):
@@ -77,6 +82,7 @@ class Jury:
             judgeable = [row for row in group if not row["sample"].votes]
             for _ in range(self.config.votes):
                 hands += [self.dealer.hand(shown) for shown in dealt(judgeable, self.config.responses, rng)]
+        hands = [hand for hand in hands if self.judge.fits(hand.row)]
         self._hear([hand.row for hand in hands], "vote")
         for hand in hands:
             for row, own in zip(hand.shown, hand.votes(), strict=True):
@@ -87,20 +93,20 @@ class Jury:
 
         Of completions those whose worth a verifier knows; of single ones, right and wrong in turn.
         """
-        own = [self.dealer.labelled(hand).row for hand in self._contrasts(rows, rng)]
+        own = self._fitting([self.dealer.labelled(hand).row for hand in self._contrasts(rows, rng)])
         drawn = rng.sample(self.from_people, len(self.from_people))
         share = self.config.comparisons_share if isinstance(self.config, PolicyJudge) else 0.0
-        first = min(round(count * share), len(drawn))
+        first = min(int(count * share + rng.random()), len(drawn))  # on the mean so many, however few tasks there are
         return [*drawn[:first], *own[: count - first], *drawn[first:], *own[count - first :]]
 
     def rewards(self, rows: Sequence[Batch]) -> torch.Tensor:
         """`[B, rewards]`: what verdicts are worth beside their labels, NaN in all other rewards."""
         settings = list(self.scorer.settings.values())
-        judgment = settings[-1]
-        assert isinstance(judgment, Judgment)
+        assert self.column is not None
+        judgment = cast(Judgment, settings[self.column])
         scores = asyncio.run(judgment([row["sample"] for row in rows], self.scorer.bench))
         rewards_BR = torch.full((len(rows), len(settings)), torch.nan)
-        rewards_BR[:, -1] = torch.tensor([score.value for score in scores if score is not None])
+        rewards_BR[:, self.column] = torch.tensor([score.value for score in scores if score is not None])
         return rewards_BR
 
     def told(self, rows: Sequence[Batch], rewards_BR: torch.Tensor) -> dict[str, float]:
@@ -110,7 +116,7 @@ class Jury:
         agrees = agreement(judged(rows))
         return {
             "judge/tokens": sum(row["sample"].tokens for row in rows) / len(rows),
-            "judge/reward": rewards_BR[:, -1].mean().item(),
+            "judge/reward": rewards_BR[:, self.column].mean().item(),
         } | ({} if agrees is None else {"judge/task_agreement": agrees})
 
     def keep(self, rows: Sequence[Batch], purpose: str) -> None:
@@ -132,10 +138,10 @@ class Jury:
 
         `answer` lets the policy answer the probe's prompts; its first ones, `answers` to each, stay for the stage.
         """
-        cases, fresh = self._cases(answer, answers), [dict(row) for row in self.probe]
+        cases = self._cases(answer, answers)
+        fresh = [dict(row) for row in self.probe for _ in range(self.config.responses)]
         answer(fresh)
-        known = zip(fresh, self._labels(fresh), strict=True)
-        new = [self.dealer.labelled([own]).row for own in known if self.dealer.can_be_judged(own[0])]
+        new = self._fitting(self._fresh_hands(fresh))
         self._hear([*cases, *new], "look")
         measures = measure(judged(cases), judged(new))
         append_line(self.folder.looks, {"step": self.step} | measures)
@@ -144,18 +150,32 @@ class Jury:
         return {f"judge/{name}": value for name, value in measures.items()} | {"judge/trusted": self.trust.holds()}
 
     def _cases(self, answer: Ask, answers: int) -> list[Batch]:
-        """What the judge is asked at every look; several responses in both orders."""
-        if self.trust.looked_at is None:
+        """What the judge is asked at every look, from the first on that finds enough; several in both orders."""
+        known = read_json(self.folder.probe) if self.trust.looked_at is not None else None
+        if len(known or ()) < LEAST:
             rows = [dict(row) for row in self.probe for _ in range(answers)]
             answer(rows)
             hands = self._contrasts(rows, random.Random(0))
             hands += [hand[::-1] for hand in hands if len(hand) > 1]
-            write_json(self.folder.probe, [self.dealer.labelled(hand).row for hand in hands])
+            write_json(self.folder.probe, self._fitting([self.dealer.labelled(hand).row for hand in hands]))
         return cast(list[Batch], read_json(self.folder.probe))
+
+    def _fresh_hands(self, fresh: Sequence[Batch]) -> list[Batch]:
+        """What the policy answers now, shown as votes are asked for: alone, or several answers to a prompt together."""
+        known = list(zip(fresh, self._labels(fresh), strict=True))
+        size = self.config.responses
+        hands = [known[start : start + size] for start in range(0, len(known), size)]
+        hands = [[own for own in hand if self.dealer.can_be_judged(own[0])] for hand in hands]
+        return [self.dealer.labelled(hand).row for hand in hands if len(hand) == size]
+
+    def _fitting(self, rows: Sequence[Batch]) -> list[Batch]:
+        return [row for row in rows if self.judge.fits(row)]
 
     def _hear(self, rows: list[Batch], purpose: str) -> None:
         if rows:
-            self.ask(rows)
+            started = time.perf_counter()
+            self.judge.ask(rows)
+            self.seconds += time.perf_counter() - started
             self.keep(rows, purpose)
 
     def _labels(self, rows: Sequence[Batch]) -> list[float]:
@@ -164,7 +184,7 @@ class Jury:
         return [min(max(score.value, 0.0), 1.0) for score in scores]
 
     def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> list[list[Labelled]]:
-        self.dealer.write_rubrics(rows, self.ask, self.step)
+        self.dealer.write_rubrics(rows, self.step)
         answers: defaultdict[str, dict[str, Labelled]] = defaultdict(dict)  # of each prompt, by what they say
         for row, label in zip(rows, self._labels(rows), strict=True):
             if self.dealer.can_be_judged(row):
@@ -172,12 +192,11 @@ class Jury:
         return contrasts([list(own.values()) for own in answers.values()], self.config.responses, rng)
 
 
-def judged(rows: Sequence[Batch]) -> list[Judged]:
-    """What verdicts on labelled responses say."""
+def judged(rows: Sequence[Batch]) -> list[list[Judged]]:
+    """What verdicts on labelled responses say, verdict by verdict."""
     return [
-        Judged(vote.value, label, vote.place, len(labels))
+        [Judged(vote.value, label, vote.place, len(labels)) for vote, label in zip(votes, labels, strict=True)]
         for labels, votes in map(verdict_of, rows)
-        for vote, label in zip(votes, labels, strict=True)
     ]
 
 

@@ -26,7 +26,7 @@ from rewards.gold import CHECKED, check_rewards
 from rewards.scorer import Scorer
 from rl.alarms import Alarms
 from rl.config import GrpoConfig
-from rl.hands import Ask
+from rl.hands import Judge
 from rl.judge_config import ExternalJudge, FrozenJudge, PolicyJudge
 from rl.judges import ExternalModel, FrozenModel
 from rl.jury import Jury
@@ -84,8 +84,8 @@ def _of_judging(config: GrpoConfig) -> list[Judgment]:
 
 def _jury_for(
     job: StageJob, config: GrpoConfig, scorer: Scorer, form: Format, report: Report
-) -> Callable[[Ask], Jury] | None:
-    """Who judges, as soon as it is known how the policy is asked; None where nobody does."""
+) -> Callable[[Judge], Jury] | None:
+    """Who judges, the policy that it is given or another; None where nobody does."""
     judge = config.judge
     if judge is None:
         return None
@@ -94,13 +94,13 @@ def _jury_for(
         tasks = held_out_tasks(job.domains[name], judge.trust.probe_prompts, job.seed)
         probe += prompt_dataset(held_out_rows(name, job.domains[name], tasks, job.modes, form))
     alarm = partial(tell, folder=StageDir(job.folder), report=report, total=config.max_steps, metrics={})
-    others: Ask | None = None
+    other: Judge | None = None
     if isinstance(judge, FrozenJudge):
-        others = FrozenModel(judge, config, job, form)
+        other = FrozenModel(judge, config, job, form)
     if isinstance(judge, ExternalJudge):
-        others = ExternalModel(judge)
-    return lambda ask: Jury(
-        judge, scorer, form, StageDir(job.folder), ask=others or ask, probe=[dict(row) for row in probe], tell=alarm
+        other = ExternalModel(judge)
+    return lambda policy: Jury(
+        judge, scorer, form, StageDir(job.folder), judge=other or policy, probe=[dict(row) for row in probe], tell=alarm
     )
 
 

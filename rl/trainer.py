@@ -16,10 +16,12 @@ from polymath.heads import logit_scale, logit_softcap
 from polymath.packed import Packed, backbone, use_packed_attention
 from polymath.rollouts import Batch, RolloutMixin
 from polymath.training import places_to_show, write_rollouts
+from rewards import RubricReward
 from rewards.scorer import Scorer
 from rl.config import Mode
 from rl.groups import Groups
-from rl.hands import Ask
+from rl.hands import Judge
+from rl.judges import fits
 from rl.jury import Jury
 from rl.mismatch import importance_ratio, kept_logprobs
 from rl.refill import Reserve, has_signal
@@ -39,11 +41,11 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
     """
 
     def __init__(
-        self, *, scorer: Scorer, reserve: Reserve, jury_for: Callable[[Ask], Jury] | None = None, **kwargs: Any
+        self, *, scorer: Scorer, reserve: Reserve, jury_for: Callable[[Judge], Jury] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(reward_funcs=scorer.functions(), **kwargs)
         self.scorer, self.reserve = scorer, reserve
-        self.jury = jury_for(self._ask) if jury_for else None
+        self.jury = jury_for(self) if jury_for else None
         self._played = 0  # rows of this step so far, by which episodes are named
         if self.sampling.truncates():
             _refuse_scaled_logits(self.accelerator.unwrap_model(self.model).config.get_text_config())
@@ -63,7 +65,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         self._played, size = 0, self._group_size
         if self.jury:
             self.jury.begin(self._step_number())
-            for name, value in (self.jury.look(self._ask, size) if self.jury.is_due() else {}).items():
+            for name, value in (self.jury.look(self.ask, size) if self.jury.is_due() else {}).items():
                 self._log(name, value)
         judging = self.jury.config.groups(len(rows) // size) * size if self.jury else 0
         groups = self._sampled(rows[: len(rows) - judging], self._play, self._score)
@@ -75,6 +77,9 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         self._log("reward/refilled_groups", self._refill(groups, self._play, self._score, self._replacements))
         if self.jury and judging:
             groups += self._judging_tasks(self.jury, groups.rows, rows[-judging:])
+        if self.jury and self.jury.judge is not self:  # the policy's own time is counted as it is asked
+            self._spent["time/judge"] += self.jury.seconds
+            self.jury.seconds = 0.0
         self._rewards = groups.rewards_BR.to(self.accelerator.device)
         return groups.rows, groups.episodes
 
@@ -106,9 +111,13 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         first, self._played = self._played, self._played + len(rows)
         return self._roll_out(rows, first, spent)
 
-    def _ask(self, rows: list[Batch]) -> list[Episode]:
-        """Let the policy judge, or answer what it is judged by."""
+    def ask(self, rows: list[Batch]) -> list[Episode]:
+        """Let the policy judge, or answer what a judge is tried on."""
         return self._play(rows, "time/judge")
+
+    def fits(self, row: Batch) -> bool:
+        """See `Judge`."""
+        return fits(row, self._text_tokenizer(), self.engine.max_length)
 
     def _judging_tasks(self, jury: Jury, rows: list[Batch], spare: list[Batch]) -> Groups:
         """Groups in the places of `spare`: judgments of what was sampled, and its own prompts where that is too little.
@@ -117,7 +126,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         """
 
         def ask(asked: list[Batch]) -> list[Episode]:
-            episodes = self._ask(asked)
+            episodes = self.ask(asked)
             jury.keep(asked, "task")
             return episodes
 
@@ -139,9 +148,21 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         started = time.perf_counter()
         texts = [row["prompt"] for row in rows]
         rewards_BR = super()._calculate_rewards(rows, texts, [""] * len(rows), [[]] * len(rows)).cpu()
-        if self.jury and self.jury.config.groups(len(rows)):
-            rewards_BR[:, -1] = torch.nan  # of judging tasks alone
+        if self.jury:
+            rewards_BR = self._without_a_verdict(rewards_BR)
+            if self.jury.column is not None:
+                rewards_BR[:, self.jury.column] = torch.nan  # of judging tasks alone
         self._spend("time/rewards", started)
+        return rewards_BR
+
+    def _without_a_verdict(self, rewards_BR: torch.Tensor) -> torch.Tensor:
+        """Where no verdict on a completion can be read, its group's mean: it is neither better nor worse for that."""
+        place = next(at for at, own in enumerate(self.scorer.settings.values()) if isinstance(own, RubricReward))
+        votes_GK = rewards_BR[:, place].view(-1, self._group_size)
+        if votes_GK.isfinite().any():
+            self._log("judge/without_verdict", votes_GK.isnan().float().mean().item())
+        filled_GK = votes_GK.where(votes_GK.isfinite(), votes_GK.nanmean(1, keepdim=True))
+        rewards_BR[:, place] = filled_GK.flatten()
         return rewards_BR
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:

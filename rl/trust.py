@@ -3,11 +3,12 @@
 Every so many steps the judge is looked at. It judges answers that stay the same for a stage, as many right as wrong
 ones (cases), and what the policy answers now to the same prompts (fresh ones):
 
-    agreement         cases on their label's side of the scale, right and wrong ones counted alike; 0.5 is chance
+    agreement         single cases on their label's side of the scale, right and wrong ones alike: 0.5 is chance;
+                      of several responses, how often the best one has the highest score: 1 / n is chance
     same_verdict      the commonest score's share of the cases' scores
     position_bias     of cases in both orders: first place less last, over all contents 0
     gap               mean score of fresh answers less their mean verified worth
-    self_preference   scores of fresh answers less those of cases that are worth the same to the verifier
+    self_preference   by how much fresh answers are scored above their worth, less the same of cases; both judged alone
 
 While one of them is beyond its bound, the judge's votes are no reward. What is remembered follows from the measures
 alone: after a resume, feed them again and go on.
@@ -64,23 +65,41 @@ class Judged(NamedTuple):
         return self.label > 0.5
 
 
-def measure(cases: Sequence[Judged], fresh: Sequence[Judged]) -> dict[str, float]:
+Shown = Sequence[Judged]  # answers that were judged together, or one
+
+
+def measure(cases: Sequence[Shown], fresh: Sequence[Shown]) -> dict[str, float]:
     """What a look shows; a measure that needs more than was judged is left out."""
+    one_by_one = [own for shown in cases for own in shown]
+    new = [own for shown in fresh for own in shown]
     found = {
         "agreement": agreement(cases),
-        "same_verdict": same_verdict(cases),
-        "position_bias": position_bias(cases),
-        "gap": gap(fresh),
-        "self_preference": self_preference(fresh, cases),
+        "same_verdict": same_verdict(one_by_one),
+        "position_bias": position_bias(one_by_one),
+        "gap": gap(new),
+        "self_preference": self_preference(new, one_by_one),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def agreement(cases: Sequence[Judged]) -> float | None:
-    """How often a score is on its label's side of the middle; one that cannot be read is on neither."""
-    right = [own.score is not None and own.score > 0.5 for own in cases if own.is_right]
-    wrong = [own.score is not None and own.score < 0.5 for own in cases if not own.is_right]
-    return _middle(right, wrong) if len(cases) >= LEAST and right and wrong else None
+def agreement(cases: Sequence[Shown]) -> float | None:
+    """How often the judge is on the verifiers' side; a score that cannot be read is on none."""
+    if len(cases) < LEAST:
+        return None
+    if any(len(shown) > 1 for shown in cases):
+        return _mean([_finds_the_best(shown) for shown in cases])
+    single = [own for shown in cases for own in shown]
+    right = [own.score is not None and own.score > 0.5 for own in single if own.is_right]
+    wrong = [own.score is not None and own.score < 0.5 for own in single if not own.is_right]
+    return (_mean(right) + _mean(wrong)) / 2 if right and wrong else None
+
+
+def _finds_the_best(shown: Shown) -> bool:
+    best = max(own.label for own in shown)
+    scores = [(-1.0 if own.score is None else own.score, own.label == best) for own in shown]
+    return min(score for score, is_best in scores if is_best) > max(
+        (score for score, is_best in scores if not is_best), default=-2.0
+    )
 
 
 def same_verdict(cases: Sequence[Judged]) -> float | None:
@@ -98,36 +117,35 @@ def position_bias(cases: Sequence[Judged]) -> float | None:
 
 def gap(fresh: Sequence[Judged]) -> float | None:
     """By how much the judge's scores are above the verifiers'."""
-    known = [(own.score, own.label) for own in fresh if own.score is not None]
-    return _mean([score - label for score, label in known]) if len(known) >= LEAST else None
+    above = _above(fresh)
+    return _mean(above) if len(above) >= LEAST else None
 
 
 def self_preference(fresh: Sequence[Judged], cases: Sequence[Judged]) -> float | None:
-    """How much better present answers are judged than others of equal worth; None without enough, judged alone."""
+    """How much further above their worth present answers are scored than others; None without enough of both."""
     differences = []
     for is_right in (False, True):
         own, other = (
-            [one.score for one in group if one.is_right == is_right and one.score is not None and one.among == 1]
-            for group in (fresh, cases)
+            _above([one for one in group if one.is_right == is_right and one.among == 1]) for group in (fresh, cases)
         )
         if len(own) >= LEAST and len(other) >= LEAST:
             differences.append(_mean(own) - _mean(other))
     return _mean(differences) if differences else None
 
 
+def _above(judged: Sequence[Judged]) -> list[float]:
+    return [own.score - own.label for own in judged if own.score is not None]
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _middle(right: Sequence[bool], wrong: Sequence[bool]) -> float:
-    return (_mean(right) + _mean(wrong)) / 2
-
-
 class Trust:
-    """What the looks of one stage have shown so far."""
+    """What the looks of one stage have shown so far; `remedy` is for judges that do not learn."""
 
-    def __init__(self, config: TrustConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrustConfig, remedy: str = "") -> None:
+        self.config, self.remedy = config, remedy
         self.looked_at: int | None = None  # the step of the last look
         self.doubts: dict[str, str] = {}  # what speaks against the judge, and what to do about it
         self._first_gap: float | None = None  # when the votes became a reward
@@ -153,19 +171,23 @@ class Trust:
     def _seen(self, step: int, measures: Measures) -> Iterator[Alarm]:
         own, start = self.config, self._first_gap
         agrees = measures.get("agreement")
-        if own.min_agreement and (agrees is None or agrees < own.min_agreement):
-            share = "too few answers to say" if agrees is None else f"{agrees:.0%} of held-out answers"
-            yield self._alarm("judge_disagrees", step, agrees or 0.0, own.min_agreement, (
-                f"the judge agrees with the verifiers on {share}, under {own.min_agreement:.0%}",
-                "raise judge.share, or train it on domains that have verifiers before",
+        if own.min_agreement and agrees is None:
+            yield self._alarm("judge_unknown", step, 0.0, own.min_agreement, (
+                f"of held-out prompts there are not {LEAST} answers that can be judged, right and wrong ones",
+                "see that they have a rubric, and make them easier or harder",
+            ))  # fmt: skip
+        elif own.min_agreement and agrees is not None and agrees < own.min_agreement:
+            yield self._alarm("judge_disagrees", step, agrees, own.min_agreement, (
+                f"the judge agrees with the verifiers on {agrees:.0%} of held-out answers, under "
+                f"{own.min_agreement:.0%}", self.remedy or "raise judge.share, or train longer",
             ))  # fmt: skip
         limits = (
             ("same_verdict", "judge_collapsed", own.max_same_verdict, 1, "of its scores of right and wrong answers are "
-             "the same", "raise beta, or lower learning_rate"),
+             "the same", self.remedy or "raise beta, or lower learning_rate"),
             ("position_bias", "judge_position_bias", own.max_position_bias, 1, "of the scale goes by an answer's place",
              "raise judge.votes, or set judge.responses to 1"),
             ("self_preference", "judge_self_preference", own.max_self_preference, 1, "of the scale goes by whose an "
-             "answer is", "judge by a frozen model (judge.from), or raise judge.share"),
+             "answer is", self.remedy or "take a frozen judge (judge.kind), or raise judge.share"),
         )  # fmt: skip
         for measured, name, bound, never, what, remedy in limits:
             value = abs(measures.get(measured, 0.0)) if measured == "position_bias" else measures.get(measured, 0.0)
@@ -176,7 +198,8 @@ class Trust:
             yield self._alarm("judge_is_hacked", step, growth, own.max_gap_growth, (
                 f"the judge's scores of what the policy writes have grown by {growth:.2f} more than the verifiers', "
                 f"over {own.max_gap_growth:g} of a scale of 1",
-                "read what it likes in judgments.jsonl, go on from a checkpoint before, and raise judge.share",
+                "read what it likes (report/rollouts.html), and "
+                + (self.remedy or "begin again with a higher judge.share, or a verifier beside it"),
             ))  # fmt: skip
 
     @staticmethod

@@ -80,5 +80,5 @@ def _draw(domain: Domain, count: int, rng: random.Random, *, held_out: bool, uni
             return tasks
     raise ValueError(
         f"domain {domain.kind!r} has only {len(tasks)} of the {count} {'held-out' if held_out else 'training'} tasks "
-        f"asked for: lower num_prompts or num_rows, or widen the domain's settings"
+        f"asked for: lower num_prompts, num_rows or judge.trust.probe_prompts, or widen the domain's settings"
     )

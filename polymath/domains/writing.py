@@ -1,7 +1,8 @@
 """Short texts that are judged by a rubric: e-mails and summaries, of facts that are drawn.
 
-All but the last criterion can be checked, so that a judge's scores can be held against what is so; the last one, how it
-reads, is for a judge alone. The verifier is `writing`: the share of the criteria that can be checked and are met.
+All but the last criterion can be checked by the words that have to be there, so that a judge's scores can be held
+against what is so; the last one, how it reads, is for a judge alone, and so is whether the words make sense together.
+The verifier is `writing`: the share of the criteria that can be checked and are met.
 """
 
 import json
@@ -80,7 +81,8 @@ def _email(rng: random.Random) -> _Text:
         criteria=(
             (f"It addresses {recipient} in its first line and ends with the name of {sender}.",
              ({"contains": recipient, "line": 0}, {"contains": sender, "line": -1})),
-            (f"It says that {event} is now on {new} at {hour}.", ({"contains": new}, {"contains": hour})),
+            (f"It says that {event} is now on {new} at {hour}.",
+             ({"contains": event}, {"contains": new}, {"contains": hour})),
             (f"It gives the reason: {reason}.", ({"contains": reason},)),
             (f"It has at most {most} words.", ({"max_words": most},)),
         ),

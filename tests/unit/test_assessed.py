@@ -51,7 +51,8 @@ def wrote(content: str, inner: str = "12") -> Completion:
         ("12 Scores: 10", 0.0, 0.0, {}),
         ("12\nScores: 11", 0.0, 0.0, {}),
         ("12\nScores: 5, 5", 0.0, 0.0, {}),
-        ("Scores: 10", 0.0, 0.0, {"stated": 1.0, "assessment": 0.0, "worth_if_sure": 0.0}),
+        ("Scores: 10", 0.0, 0.0, {}),
+        ("\nScores: 0", 0.0, 0.0, {}),
     ],
 )
 def test_what_an_answer_and_its_score_are_worth(

@@ -78,16 +78,18 @@ class Stage:
         self.folder, self.alarms, self.asked = StageDir(folder), list[Alarm](), list[str]()
         settings = TypeAdapter[Any](Judge).validate_python(config)
         rewards = [RubricReward(rubric=RIGHT), OwnVerifier(), *([Judgment()] if settings.groups(8) else [])]
-        ask = judging(judge) if judge else (lambda rows: None)
-
-        def noting(rows: list[Batch]) -> None:
-            self.asked += [row["asked"] for row in rows]
-            ask(rows)
-
+        self.answers, self.room = judging(judge) if judge else (lambda rows: None), 10_000
         self.jury = Jury(
             settings, Scorer(rewards, open_bench(SandboxConfig())), V4Format(), self.folder,
-            ask=noting, probe=probe, tell=self.alarms.append,
+            judge=self, probe=probe, tell=self.alarms.append,
         )  # fmt: skip
+
+    def ask(self, rows: list[Batch]) -> None:
+        self.asked += [row["asked"] for row in rows]
+        self.answers(rows)
+
+    def fits(self, row: Batch) -> bool:
+        return len(row["prompt"]) <= self.room
 
     def look(self, step: int, answer: Callable[[list[Batch]], None], answers: int) -> dict[str, float]:
         self.jury.begin(step)
@@ -122,27 +124,47 @@ def test_single_cases_are_as_often_right_as_wrong_and_others_have_one_right_answ
     assert sum(label > 0.5 for _, label in hand) == 1 and len(hand) == 3
 
 
+def alone(*answers: Judged) -> list[list[Judged]]:
+    return [[own] for own in answers]
+
+
 def test_what_a_look_measures() -> None:
     right, wrong = Judged(1.0, 1.0), Judged(0.0, 0.0)
-    cases = [right] * 6 + [Judged(0.0, 1.0)] * 2 + [wrong] * 4 + [Judged(None, 0.0)] * 4
+    cases = alone(*[right] * 6, *[Judged(0.0, 1.0)] * 2, *[wrong] * 4, *[Judged(None, 0.0)] * 4)
     assert measure(cases, [])["agreement"] == (6 / 8 + 4 / 8) / 2
     assert measure(cases, [])["same_verdict"] == 0.5
-    fresh = [Judged(1.0, 0.0)] * 8 + [right] * 2
+    fresh = alone(*[Judged(1.0, 0.0)] * 8, *[right] * 2)
     found = measure(cases, fresh)
     assert found["gap"] == pytest.approx(0.8) and "position_bias" not in found
     assert "self_preference" not in found  # too few wrong ones that can be read to compare with
-    assert measure(cases + [wrong] * 4, fresh)["self_preference"] == 1.0
+    assert measure(cases + alone(*[wrong] * 4), fresh)["self_preference"] == 1.0
     assert measure(cases[:7], []) == {}
 
 
-def test_a_bias_to_a_place_is_told_from_what_stands_there() -> None:
-    def case(scores: tuple[float, float], labels: tuple[float, float]) -> list[Judged]:
-        return [Judged(s, label, place, 2) for place, (s, label) in enumerate(zip(scores, labels, strict=True), 1)]
+def test_an_honest_judge_of_better_answers_prefers_nobody() -> None:
+    cases = alone(*[Judged(0.75, 0.75)] * 8, *[Judged(0.0, 0.0)] * 8)
+    found = measure(cases, alone(*[Judged(1.0, 1.0)] * 8, *[Judged(0.25, 0.25)] * 8))
+    assert found["self_preference"] == found["gap"] == 0
 
-    honest = [*case((1.0, 0.0), (1.0, 0.0)), *case((0.0, 1.0), (0.0, 1.0))] * 4
+
+def shown(scores: tuple[float | None, ...], labels: tuple[float, ...]) -> list[Judged]:
+    own = enumerate(zip(scores, labels, strict=True), 1)
+    return [Judged(score, label, place, len(labels)) for place, (score, label) in own]
+
+
+def test_of_several_the_best_one_counts_whatever_its_score() -> None:
+    flawless = [shown((0.1, 0.4, 0.2, 0.0), (0, 1, 0, 0))] * 8
+    assert measure(flawless, [])["agreement"] == 1
+    tied = [shown((0.4, 0.4), (0, 1)), shown((None, None), (1, 0))] * 4
+    assert measure(tied, [])["agreement"] == 0
+
+
+def test_a_bias_to_a_place_is_told_from_what_stands_there() -> None:
+    honest = [shown((1.0, 0.0), (1.0, 0.0)), shown((0.0, 1.0), (0.0, 1.0))] * 4
     assert measure(honest, [])["position_bias"] == 0 and measure(honest, [])["agreement"] == 1
-    loves_the_first = [*case((1.0, 0.0), (1.0, 0.0)), *case((1.0, 0.0), (0.0, 1.0))] * 4
-    assert measure(loves_the_first, [])["position_bias"] == 1 and measure(loves_the_first, [])["agreement"] == 0.5
+    loves_the_first = [shown((1.0, 0.0), (1.0, 0.0)), shown((1.0, 0.0), (0.0, 1.0))] * 4
+    found = measure(loves_the_first, [])
+    assert found["position_bias"] == 1 and found["agreement"] == 0.5
 
 
 def test_votes_are_a_reward_while_nothing_speaks_against_the_judge() -> None:
@@ -229,7 +251,7 @@ def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest, writes_rubrics=True, votes=1)
     stage.jury.dealer.reward = RubricReward()
     answers = iter(["Whatever you like.", "- right (weight 3)\n- brief", "- of the other"])
-    judge = stage.jury.ask
+    judge = stage.answers
 
     def ask(rows: list[Batch]) -> None:
         for row in rows:
@@ -237,9 +259,9 @@ def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
                 wrote(row, next(answers))
         judge([row for row in rows if "Write down" not in row["asked"]])
 
-    stage.jury.ask = ask
+    stage.answers = ask
     jury = stage.trusting()
-    for asked in (0, 2, 4):
+    for asked in (1, 4, 6):
         rows = answered("5", "6")
         jury.vote(rows, 2, "seed")
         assert len(stage.asked) == asked  # what is no rubric is not judged by
@@ -338,6 +360,8 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ('{"task": "a", "responses": ["b", "c"], "labels": [1]}', "1 labels for 2"),
         ('{"task": "a", "responses": ["b", "c"], "labels": [1, 2]}', "people.jsonl:1: labels.1: "),
         ('{"task": "a", "response": ["b", "c"], "best": 1}', "people.jsonl:1: "),
+        ('{"task": "a", "responses": ["b", "b"], "best": 1}', "are the same"),
+        ('{"task": "a", "responses": ["b", "c"], "labels": [0.5, 0.5]}', "all labels are the same"),
         (json.dumps({"task": "a", "responses": ["b", EOS], "best": 1}), "people.jsonl:1: responses: "),
     ],
 )
@@ -355,6 +379,9 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ({"judge": {}, "rewards": ["rubric", "rubric"]}, "has 2 of it"),
         ({"judge": {"share": 1}, "rewards": ["rubric"]}, "share"),
         ({"judge": {"responses": 10}, "rewards": ["rubric"]}, "responses"),
+        ({"judge": {"responses": 5}, "rewards": ["rubric"], "num_generations": 4}, "num_generations = 4 are all"),
+        ({"judge": {}, "rewards": ["rubric"], "per_device_train_batch_size": 8}, "no place for judging tasks"),
+        ({"judge": {"comparisons_share": 0.6}, "rewards": ["rubric"]}, "goes with comparisons"),
         ({"judge": {"trust": {"min_agrement": 1}}, "rewards": ["rubric"]}, "min_agrement"),
         ({"judge": {"kind": "frozen"}, "rewards": ["rubric"]}, "from"),
         ({"judge": {"kind": "frozen", "from": "base", "share": 0.5}, "rewards": ["rubric"]}, "share"),
@@ -382,15 +409,33 @@ def test_rewards_of_policy_and_judge_stand_in_one_batch(trainer_for: Any, words:
     row = Row("Ada", (), "math", "high", "high", 8, "math_answer", "1", asked="Ada")
     trainer = trainer_for(
         model, [row] * 8, scorer=scorer, per_device_train_batch_size=16,
-        jury_for=lambda ask: Jury(
-            config, scorer, V4Format(), StageDir(tmp_path), ask=ask, probe=[vars(row)] * 2, tell=told.append
+        jury_for=lambda policy: Jury(
+            config, scorer, V4Format(), StageDir(tmp_path), judge=policy, probe=[vars(row)] * 2, tell=told.append
         ),
     )  # fmt: skip
     out = trainer._generate_and_score_completions([dict(vars(row)) for _ in range(16)])
-    assert [alarm.name for alarm in told] == ["judge_disagrees"]
+    assert [alarm.name for alarm in told] == ["judge_unknown"]
     # random tokens are no answer, so that there is nothing to judge, and the prompts stand there themselves
     assert len(trainer._rows) == 16 and {own["domain"] for own in trainer._rows} == {"math"}
     assert out["advantages"].shape == (16,) and trainer._rewards[:, 0].isnan().all()
+
+
+def test_what_is_too_long_for_the_judge_is_left_out(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest, votes=1)
+    rows = answered("5", "6" * 2000)
+    stage.room = 1000
+    stage.trusting().vote(rows, 2, "seed")
+    assert [len(row["sample"].votes) for row in rows] == [1, 0]
+    (task,) = stage.jury.tasks(rows, 4, random.Random(0))
+    assert json.loads(task["answer"])["labels"] == [1.0]
+
+
+def test_cases_are_looked_for_until_there_are_enough(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest, probe=[sum_row(a, b) for a in range(4) for b in range(4)])
+    stage.look(1, a_policy(lambda a, b: "never"), 2)
+    assert [alarm.name for alarm in stage.alarms] == ["judge_unknown"] and not stage.jury.trust.holds()
+    stage.look(11, a_policy(sometimes_wrong), 2)
+    assert stage.jury.trust.holds() and len(read_json(stage.folder.probe)) >= 8
 
 
 @contextmanager
@@ -420,6 +465,17 @@ def chat(content: str, **more: str) -> tuple[int, str]:
     return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": content} | more}]})
 
 
+def test_a_verdict_that_was_cut_off_is_none(tmp_path: Path) -> None:
+    cut = {"choices": [{"message": {"content": [{"type": "text", "text": "Scores: 1"}]}, "finish_reason": "length"}]}
+    whole = {"choices": [{"message": {"content": [{"type": "text", "text": "Scores: 10"}]}, "finish_reason": "stop"}]}
+    stage = Stage(tmp_path, None, kind="external", url="http://x", model="big", votes=1)
+    with serving(iter([(200, json.dumps(cut)), (200, json.dumps(whole))]), []) as url:
+        stage.answers = external(url).ask
+        rows = answered("5", "6")
+        stage.trusting().vote(rows, 2, "seed")
+    assert sorted(str(row["sample"].votes[0].value) for row in rows) == ["1.0", "None"]
+
+
 def external(url: str) -> ExternalModel:
     return ExternalModel(ExternalJudge(url=url, model="big", at_once=1, api_key_env="A_KEY"))
 
@@ -428,8 +484,9 @@ def test_a_judge_behind_a_url_is_asked_again_while_it_is_busy(monkeypatch: Any, 
     monkeypatch.setenv("A_KEY", "secret")
     heard: list[Any] = []
     stage = Stage(tmp_path, None, kind="external", url="http://x", model="big", votes=1)
-    with serving(iter([(503, "busy"), chat("Scores: 10", reasoning_content="I add."), chat("No idea.")]), heard) as url:
-        stage.jury.ask = external(url)
+    answers = [(503, "busy"), chat("Scores: 10", reasoning_content="I add \ud83d."), chat("No idea.")]
+    with serving(iter(answers), heard) as url:
+        stage.answers = external(url).ask
         rows = answered("5", "6")
         stage.trusting().vote(rows, 2, "seed")
     votes = [row["sample"].votes[0] for row in rows]
@@ -440,7 +497,7 @@ def test_a_judge_behind_a_url_is_asked_again_while_it_is_busy(monkeypatch: Any, 
         ("/v1/chat/completions", "Bearer secret", "big")
     ] * 3
     assert heard[1][2]["messages"] == heard[0][2]["messages"] and "<task>2 + 3</task>" in str(heard[0])
-    assert "I add." in [line["reasoning"] for line in read_lines(stage.folder.judgments)]
+    assert "I add ?." in [line["reasoning"] for line in read_lines(stage.folder.judgments)]
 
 
 @pytest.mark.parametrize(
@@ -449,4 +506,4 @@ def test_a_judge_behind_a_url_is_asked_again_while_it_is_busy(monkeypatch: Any, 
 )
 def test_a_judge_that_is_none_ends_the_stage_and_says_why(answer: tuple[int, str], fault: str) -> None:
     with serving(iter([answer]), []) as url, pytest.raises(RuntimeError, match=fault):
-        external(url)([{"asked": "?", "reward": "judgment", "answer": "", "prompt": ""}])
+        external(url).ask([{"asked": "?", "reward": "judgment", "answer": "", "prompt": ""}])

@@ -40,8 +40,7 @@ def test_each_criterion_of_an_email_counts(bench: Workbench) -> None:
     spoilt = {
         "1": shown.removesuffix(last) + "Me",
         "2": shown.replace(hour, "noon"),
-        "3": shown.replace("because", "").replace("is", "was").replace("are", "were").replace("has", "had")
-        .replace("come", "came").replace("missed", "miss"),
+        "3": shown.replace(shown.partition("because ")[2].partition(". I am")[0], "it has to"),
         "4": shown.replace("\n\nKind", " so" * 80 + "\n\nKind"),
     }  # fmt: skip
     assert score(task, shown, bench).value == 1
