@@ -126,8 +126,7 @@ def _parse_override(override: str, source: Source) -> tuple[Location, str]:
     head, *rest = path.split(".")
     if not equals or not head:
         raise RecipeError([f"--set {override}: an override reads stage.field=value"])
-    given = source.data.get("stages")
-    stages = given if isinstance(given, dict) else {}
+    stages = given if isinstance(given := source.data.get("stages"), dict) else {}
     if head in stages and rest:
         return ("stages", head, *rest), value
     if head in {*Recipe.model_fields, "defaults"}:
@@ -186,8 +185,7 @@ def _follows(fault: dict[str, Any], others: Sequence[Any]) -> bool:
 
 
 def _which_mode(location: Location) -> str:
-    hint = nearest(str(location[1]), MODES)
-    return f": a mode of a name of its own says how its prompts are rendered{hint}"
+    return f": a mode of a name of its own says how its prompts are rendered{nearest(str(location[1]), MODES)}"
 
 
 def _without_tags(fault: dict[str, Any], data: Any) -> Location:
@@ -201,9 +199,8 @@ def _without_tags(fault: dict[str, Any], data: Any) -> Location:
 
 
 def _kinds(location: Location) -> list[str]:
-    if location[2:3] == ("judge",):
-        return list(JUDGE_TYPES)
-    return list(STAGE_TYPES if location[0] == "stages" else DOMAIN_TYPES)
+    types = STAGE_TYPES if location[0] == "stages" else DOMAIN_TYPES
+    return list(JUDGE_TYPES if location[2:3] == ("judge",) else types)
 
 
 def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
@@ -300,19 +297,15 @@ def _check_rubrics(recipe: Recipe, name: str, stage: Stage) -> list[Problem]:
     """A judge goes by something."""
     if not isinstance(stage, GrpoConfig) or stage.judge is None or stage.judge.writes_rubrics:
         return []
-    domains = [recipe.domains[own] for own in stage.domains if own in recipe.domains]
-    if any(getattr(own, "rubric", None) for own in stage.rewards) or any(
-        isinstance(own, WritingDomain | PythonDomain) for own in domains
-    ):
-        return []
+    bring_one = any(isinstance(recipe.domains.get(own), WritingDomain | PythonDomain) for own in stage.domains)
     message = "nothing says by what to judge: give the reward 'rubric' a rubric, or set judge.writes_rubrics"
-    return [Problem(("stages", name, "rewards"), message)]
+    known = bring_one or any(getattr(reward, "rubric", None) for reward in stage.rewards)
+    return [] if known else [Problem(("stages", name, "rewards"), message)]
 
 
 def _check_evaluation_only(recipe: Recipe, name: str, stage: Stage) -> list[Problem]:
-    domains = [d for d in stage.domain_names() if d in recipe.domains and is_evaluation_only(recipe.domains[d])]
-    if isinstance(stage, EvalConfig):
-        return []
+    names = () if isinstance(stage, EvalConfig) else stage.domain_names()
+    domains = [own for own in names if own in recipe.domains and is_evaluation_only(recipe.domains[own])]
     message = "is for evaluation only, its tools are never trained on; take it out of this stage"
     return [Problem(("stages", name, "domains"), f"{domain!r} {message}") for domain in domains]
 
@@ -331,12 +324,11 @@ def check_files(recipe: Recipe) -> list[Problem]:
         for location, model in {("model",): recipe.model, **stages}.items()
         if isinstance(model, PretrainedModel)
     }
-    problems = [
+    return _check_comparisons(recipe) + [
         Problem(location, f"found {str(path)!r}, which is not in {Path.cwd()}; a hub id reads owner/name")
         for location, path in paths.items()
         if path is not None and not path.exists()
     ]
-    return problems + _check_comparisons(recipe)
 
 
 def _check_comparisons(recipe: Recipe) -> list[Problem]:
@@ -344,15 +336,11 @@ def _check_comparisons(recipe: Recipe) -> list[Problem]:
     problems = []
     for name, stage in recipe.stages.items():
         if isinstance(stage, GrpoConfig) and isinstance(stage.judge, PolicyJudge) and stage.judge.comparisons:
-            place = ("stages", name, "judge", "comparisons")
+            rubric = next((own for reward in stage.rewards if (own := getattr(reward, "rubric", None))), None)
             try:
-                lacking = [own for own in read_comparisons(stage.judge.comparisons) if own.rubric is None]
+                read_comparisons(stage.judge.comparisons, rubric)
             except ValueError as error:
-                problems.append(Problem(place, str(error)))
-                continue
-            if lacking and not any(getattr(reward, "rubric", None) for reward in stage.rewards):
-                message = f"{len(lacking)} lines have no rubric, the first of them for {lacking[0].task[:40]!r}"
-                problems.append(Problem(place, f"{message}; give them one, or the reward 'rubric'"))
+                problems.append(Problem(("stages", name, "judge", "comparisons"), str(error)))
     return problems
 
 

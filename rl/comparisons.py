@@ -51,26 +51,29 @@ class Comparison(StrictModel):
         return list(self.labels) or [float(place == self.best) for place in range(len(self.responses))]
 
 
-def read_comparisons(path: Path) -> list[Comparison]:
-    """All of a file's. Raises `ValueError` that names file, line and field."""
+def read_comparisons(path: Path, rubric: Rubric | None) -> list[Comparison]:
+    """All of a file's, with this rubric where a line has none. Raises `ValueError` that names file, line and field."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
-    found = [_read(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    found = [_read(line, f"{path}:{number}", rubric) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise ValueError(f"{path}: holds no comparison; leave judge.comparisons out")
     return found
 
 
-def _read(line: str, place: str) -> Comparison:
+def _read(line: str, place: str, rubric: Rubric | None) -> Comparison:
     try:
         given: Any = json.loads(line)
     except ValueError as error:
         raise ValueError(f"{place}: no JSON: {error}") from error
     try:
-        return Comparison.model_validate(given)
+        own = Comparison.model_validate(given)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise ValueError(f"{place}: {where + ': ' if where else ''}{fault['msg']}") from error
+    if own.rubric is None and rubric is None:
+        raise ValueError(f"{place}: rubric: is missing, and the reward 'rubric' has none: give either one")
+    return own if own.rubric else own.model_copy(update={"rubric": rubric})

@@ -120,10 +120,8 @@ class Dealer:
 
     def from_people(self, comparison: Comparison) -> Batch:
         """The row that asks about what people have judged."""
-        rubric = comparison.rubric or self.reward.rubric
-        if rubric is None:
-            raise ValueError("judge.comparisons: a line without rubric goes by the reward's: give 'rubric' one")
-        row = self._asking(rubric, comparison.task, comparison.responses, comparison.worth())
+        assert comparison.rubric is not None  # see `read_comparisons`
+        row = self._asking(comparison.rubric, comparison.task, comparison.responses, comparison.worth())
         return row | {"of": ["" for _ in comparison.responses]}
 
     def _hand(self, shown: Sequence[Batch], labels: Sequence[float]) -> Hand:

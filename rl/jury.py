@@ -55,7 +55,7 @@ class Jury:
         self.seconds = 0.0  # that the judge took, since somebody has asked for it
         self.from_people: list[Batch] = []
         if isinstance(config, PolicyJudge) and config.comparisons:
-            theirs = read_comparisons(config.comparisons)
+            theirs = read_comparisons(config.comparisons, reward.rubric)
             self.from_people = self._fitting([self.dealer.from_people(own) for own in theirs])
         self.trust, self.step = Trust(config.trust, config.remedy), 0
 

@@ -361,6 +361,7 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ('{"task": "a", "responses": ["b", "c"], "labels": [1, 2]}', "people.jsonl:1: labels.1: "),
         ('{"task": "a", "response": ["b", "c"], "best": 1}', "people.jsonl:1: "),
         ('{"task": "a", "responses": ["b", "b"], "best": 1}', "are the same"),
+        ('{"task": "a", "responses": ["b", "c"], "best": 1}', "people.jsonl:1: rubric: is missing"),
         ('{"task": "a", "responses": ["b", "c"], "labels": [0.5, 0.5]}', "all labels are the same"),
         (json.dumps({"task": "a", "responses": ["b", EOS], "best": 1}), "people.jsonl:1: responses: "),
     ],
@@ -368,7 +369,7 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
 def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault: str) -> None:
     (tmp_path / "people.jsonl").write_text(line)
     with pytest.raises(ValueError, match=re.escape(fault)):
-        read_comparisons(tmp_path / "people.jsonl")
+        read_comparisons(tmp_path / "people.jsonl", None)
 
 
 @pytest.mark.parametrize(
