@@ -22,6 +22,7 @@ from pydantic import Field, PositiveInt
 
 from polymath.alarms import Alarm
 from polymath.strict import StrictModel
+from rewards.judgment import agree
 
 LEAST = 8  # answers of which something can be said
 Measures = Mapping[str, float]
@@ -87,19 +88,14 @@ def agreement(cases: Sequence[Shown]) -> float | None:
     if len(cases) < LEAST:
         return None
     if any(len(shown) > 1 for shown in cases):
-        return _mean([_finds_the_best(shown) for shown in cases])
-    single = [own for shown in cases for own in shown]
-    right = [own.score is not None and own.score > 0.5 for own in single if own.is_right]
-    wrong = [own.score is not None and own.score < 0.5 for own in single if not own.is_right]
+        return _mean([_agrees(shown) for shown in cases])
+    right, wrong = ([_agrees(shown) for shown in cases if shown[0].is_right == side] for side in (True, False))
     return (_mean(right) + _mean(wrong)) / 2 if right and wrong else None
 
 
-def _finds_the_best(shown: Shown) -> bool:
-    best = max(own.label for own in shown)
-    scores = [(-1.0 if own.score is None else own.score, own.label == best) for own in shown]
-    return min(score for score, is_best in scores if is_best) > max(
-        (score for score, is_best in scores if not is_best), default=-2.0
-    )
+def _agrees(shown: Shown) -> bool:
+    scores = [own.score for own in shown if own.score is not None]
+    return len(scores) == len(shown) and agree(scores, [own.label for own in shown])
 
 
 def same_verdict(cases: Sequence[Judged]) -> float | None:
