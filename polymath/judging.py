@@ -19,8 +19,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from polymath.chat.tokens import first_token
 from polymath.strict import StrictModel
@@ -34,18 +35,20 @@ GAP = "[\\s\\u00ad\\u200b-\\u200f\\u2060\\ufeff]*"  # what may hide in a tag
 TAG = re.compile(rf"[<\ufe64\uff1c](?={GAP}[/\uff0f]?{GAP}(?:tasks?|references?|responses?)\b)", re.IGNORECASE)
 
 
+def _can_be_shown(text: str) -> str:
+    if token := first_token(text):
+        raise ValueError(f"holds {token}, a token of the chat format, which no message can")
+    return text
+
+
+Showable = Annotated[str, AfterValidator(_can_be_shown)]  # a text that a judge can read
+
+
 class Criterion(StrictModel):
     """One thing that a response is judged by."""
 
-    text: str = Field(pattern=r"^\S[^\n]*$", description="One line.")
+    text: Showable = Field(pattern=r"^\S[^\n]*$", description="One line.")
     weight: float = Field(default=1.0, gt=0, le=1000)
-
-    @field_validator("text")
-    @classmethod
-    def _can_be_asked(cls, text: str) -> str:
-        if token := first_token(text):
-            raise ValueError(f"holds {token}, a token of the chat format, which no message can")
-        return text
 
 
 class Rubric(StrictModel):

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from polymath.chat.tokens import first_token
-from polymath.judging import Rubric
+from polymath.judging import Rubric, Showable
 from polymath.strict import StrictModel
 
 Label = Annotated[float, Field(ge=0, le=1)]
@@ -19,18 +18,11 @@ class Comparison(StrictModel):
     `rubric` is what they are judged by, the reward's where it is not given.
     """
 
-    task: str = Field(min_length=1)
-    responses: tuple[str, ...] = Field(min_length=1, max_length=9)
+    task: Showable = Field(min_length=1)
+    responses: tuple[Showable, ...] = Field(min_length=1, max_length=9)
     best: int | None = Field(default=None, ge=0)
     labels: tuple[Label, ...] = ()
     rubric: Rubric | None = None
-
-    @field_validator("task", "responses")
-    @classmethod
-    def _can_be_shown(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if token := next(filter(None, map(first_token, [given] if isinstance(given, str) else given)), None):
-            raise ValueError(f"holds {token}, a token of the chat format, which no message can")
-        return given
 
     @model_validator(mode="after")
     def _every_response_has_a_label(self) -> "Comparison":

@@ -363,7 +363,7 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ('{"task": "a", "responses": ["b", "b"], "best": 1}', "are the same"),
         ('{"task": "a", "responses": ["b", "c"], "best": 1}', "people.jsonl:1: rubric: is missing"),
         ('{"task": "a", "responses": ["b", "c"], "labels": [0.5, 0.5]}', "all labels are the same"),
-        (json.dumps({"task": "a", "responses": ["b", EOS], "best": 1}), "people.jsonl:1: responses: "),
+        (json.dumps({"task": "a", "responses": ["b", EOS], "best": 1}), "people.jsonl:1: responses.1: "),
     ],
 )
 def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault: str) -> None:
