@@ -21,6 +21,7 @@ from polymath.engine.config import RANKS
 from polymath.engine.delivery import Adapter, adapter_of, parts_of, weights_of
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
 from polymath.engine.readback import adapter_difference, rows_difference, weights_equal
+from polymath.engine.same_path import same_path
 
 KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
 # In this process, as the learner is; on a CPU with threads of its own choice, and room for short sequences
@@ -55,31 +56,32 @@ class ColocatedEngine:
     def __init__(self, folder: Path, settings: ColocatedSettings) -> None:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        from vllm import LLM
+        from vllm import LLM, envs
 
         self._on_cpu = not torch.cuda.is_available()
         if settings.enable_sleep_mode and self._on_cpu:
             raise ValueError("vllm_enable_sleep_mode frees a GPU's memory, and there is no GPU here: take it out")
         lora: dict[str, Any] = {} if settings.lora_rank is None else _room_for_lora(settings.lora_rank)
         try:
-            self.llm = LLM(
-                str(folder),
-                skip_tokenizer_init=True,
-                generation_config="vllm",  # what a folder's own says of sampling is not asked for
-                dtype=settings.dtype,  # type: ignore[arg-type]
-                max_num_seqs=settings.max_num_seqs,
-                seed=settings.seed,
-                gpu_memory_utilization=settings.gpu_memory_utilization,
-                max_model_len=settings.max_model_len,
-                enable_sleep_mode=settings.enable_sleep_mode,
-                max_logprobs=settings.max_logprobs,
-                logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
-                enforce_eager=self._on_cpu,
-                distributed_executor_backend=_executor(),
-                disable_log_stats=True,
-                **lora,
-                kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
-            )
+            with same_path(folder, Path(envs.VLLM_CACHE_ROOT) / "polymath") as name:
+                self.llm = LLM(
+                    str(name),
+                    skip_tokenizer_init=True,
+                    generation_config="vllm",  # what a folder's own says of sampling is not asked for
+                    dtype=settings.dtype,  # type: ignore[arg-type]
+                    max_num_seqs=settings.max_num_seqs,
+                    seed=settings.seed,
+                    gpu_memory_utilization=settings.gpu_memory_utilization,
+                    max_model_len=settings.max_model_len,
+                    enable_sleep_mode=settings.enable_sleep_mode,
+                    max_logprobs=settings.max_logprobs,
+                    logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
+                    enforce_eager=self._on_cpu,
+                    distributed_executor_backend=_executor(),
+                    disable_log_stats=True,
+                    **lora,
+                    kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
+                )
         except ValidationError as error:
             said = error.errors()[0]["msg"].partition("Value error, ")
             raise ValueError(f"vLLM refuses what the stage's vllm_ fields ask for: {said[2] or said[0]}") from error
