@@ -74,6 +74,10 @@ class GrpoConfig(RolloutConfig):
             raise ValueError(
                 "judge.share: a batch of one group has no place for judging tasks; raise the batch, or set 0"
             )
+        if isinstance(self.judge, PolicyJudge) and self.judge.share and self.scale_rewards == "batch":
+            raise ValueError(
+                "scale_rewards 'batch' divides answers and judging tasks by one deviation: take 'group' or 'none'"
+            )
         return self
 
     def parents(self) -> tuple[str, ...]:

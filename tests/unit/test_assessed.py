@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,20 @@ def test_the_question_asks_for_a_score_of_the_scale_and_leaves_the_rest() -> Non
     assert text.startswith(f"{inner.messages[-1]['content']}\n\nThen judge your answer from 0 to 5")
     assert own.demonstration[-1]["content"] == f"{inner.demonstration[-1]['content']}\nScores: 5"
     assert own.key == inner.key
+
+
+def test_scores_at_random_leave_the_answers_as_they_are() -> None:
+    rng = random.Random(0)
+    shown = [AssessedDomain(noise=0.5, scale=3).draw(rng).demonstration[-1]["content"] for _ in range(200)]
+    scores = Counter(own.partition("\nScores: ")[2] for own in shown)
+    assert set(scores) == {"0", "1", "2", "3"} and scores["3"] > 100 > max(scores[low] for low in "012")
+    assert all(own.partition("\n")[0].isdecimal() for own in shown)
+
+
+def test_a_slip_never_says_that_it_is_right() -> None:
+    with pytest.raises(ValueError, match=r"of\.slips: .* set noise to 1"):
+        AssessedDomain(of=MathDomain(slips=0.4), noise=0.9)
+    AssessedDomain(of=MathDomain(slips=0.4), noise=1)
 
 
 def wrote(content: str, inner: str = "12") -> Completion:

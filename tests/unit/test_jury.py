@@ -382,6 +382,7 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ({"judge": {"responses": 10}, "rewards": ["rubric"]}, "responses"),
         ({"judge": {"responses": 5}, "rewards": ["rubric"], "num_generations": 4}, "num_generations = 4 are all"),
         ({"judge": {}, "rewards": ["rubric"], "per_device_train_batch_size": 8}, "no place for judging tasks"),
+        ({"judge": {}, "rewards": ["rubric"], "scale_rewards": "batch"}, "one deviation: take 'group' or 'none'"),
         ({"judge": {"comparisons_share": 0.6}, "rewards": ["rubric"]}, "goes with comparisons"),
         ({"judge": {"trust": {"min_agrement": 1}}, "rewards": ["rubric"]}, "min_agrement"),
         ({"judge": {"kind": "frozen"}, "rewards": ["rubric"]}, "from"),
