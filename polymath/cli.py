@@ -1,4 +1,4 @@
-"""The command line: `polymath run`, `resume`, `report`, `sandbox`, `replay`, `convert`, `schema`."""
+"""The command line: `polymath run`, `resume`, `report`, `doctor`, `sandbox`, `replay`, `convert`, `schema`."""
 
 import asyncio
 import fcntl
@@ -101,6 +101,29 @@ def convert(
         soft_wrap=True,
         markup=False,
     )
+
+
+@app.command()
+def doctor(
+    run_dir: Annotated[Path, typer.Option(help="Where runs will be kept.")] = Path("runs"),
+) -> None:
+    """Look at this machine, from libraries to GPUs and disk, and say what is wrong and what to do."""
+    from polymath.doctor import examine
+    from rewards.sandbox.local import survey
+
+    faults = 0
+    for finding in examine(run_dir, survey):
+        style = {"ok": "green", "note": "yellow", "fault": "red"}[finding.state]
+        out.print(
+            f"[{style}]{finding.state:5}[/] [bold]{finding.what}[/]: {escape(finding.found)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if finding.remedy:
+            _say(f"      {finding.remedy}")
+        faults += finding.state == "fault"
+    if faults:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
