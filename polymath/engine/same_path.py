@@ -12,16 +12,24 @@ from typing import IO
 def same_path(folder: Path, links: Path) -> Iterator[Path]:
     """A link to `folder`, in the folder `links`: the first that no one else holds, so that names come back.
 
-    While an engine starts the link is its own; a process that dies lets go of it.
+    While an engine starts the link is its own; a process that dies lets go of it. Where no link can be made it is
+    `folder` itself, and nothing but time is lost.
     """
+    try:
+        name, lock = _taken(folder, links)
+    except OSError:
+        yield folder
+        return
+    with lock:
+        yield name
+
+
+def _taken(folder: Path, links: Path) -> tuple[Path, IO[str]]:
     links.mkdir(parents=True, exist_ok=True)
     name, lock = next(held for number in count() if (held := _held(links / f"model-{number}")))
-    try:
-        name.unlink(missing_ok=True)
-        name.symlink_to(folder.resolve(), target_is_directory=True)
-        yield name
-    finally:
-        lock.close()
+    name.unlink(missing_ok=True)
+    name.symlink_to(folder.resolve(), target_is_directory=True)
+    return name, lock
 
 
 def _held(name: Path) -> tuple[Path, IO[str]] | None:

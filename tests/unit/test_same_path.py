@@ -37,3 +37,9 @@ def test_a_process_that_dies_lets_go_of_it(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     with same_path(model(tmp_path, "second"), tmp_path / "links") as path:
         assert path.name == "model-0" and (path / "config.json").read_text() == "second"
+
+
+def test_where_no_link_can_be_made_it_is_the_folder_itself(tmp_path: Path) -> None:
+    (tmp_path / "links").touch()
+    with same_path(own := model(tmp_path, "first"), tmp_path / "links") as path:
+        assert path == own
