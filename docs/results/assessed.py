@@ -19,7 +19,7 @@ def row(run: Path, model: str) -> list[str]:
     """One model of one run; samples that state no score are left out."""
     (path,) = run.glob(f"*-scores/scores/{model}.jsonl")
     samples = [json.loads(line) for line in path.read_text().splitlines()]
-    stated = [own for own in samples if "stated" in own["parts"]]
+    stated = [own for own in samples if "stated" in own.get("parts", {})]
     cells = []
     for mode in MODES:
         cells.append(_percent([own["reward"] for own in samples if own["mode"] == mode]))
