@@ -17,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from peft.utils import load_peft_weights
 
-from distill.divergence import Head
+from distill.head import Head
 from distill.residence import Residence
 from distill.states import states_before, tokens_of_rows
 from polymath.packed import without_dropout

@@ -17,54 +17,13 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
-from peft.tuners.lora import LoraLayer
 
-from polymath.heads import logit_scale, logit_softcap
-from polymath.sharding import whole
+from distill.head import Head, HeadGradients
 
 MIB = 2**20
 ROOM = {"cuda": 224 * MIB, "cpu": 128 * MIB}  # of both models' logits
 CACHED = 2**18  # logits of a model that a CPU works on at a time: its cache holds what is made of them in between
 LEAST_ROWS, ALIGNED = 16, 128
-
-
-@dataclass(frozen=True)
-class Head:
-    """How a model makes logits of its last hidden states."""
-
-    weight_VH: torch.Tensor
-    bias_V: torch.Tensor | None = None
-    scale: float = 1.0
-    softcap: float | None = None
-
-    @classmethod
-    def of(cls, model: Any, module: Any = None) -> "Head":
-        """A model's as it is now: an adapter may train rows of it, and adapters are switched.
-
-        `module` is what holds the weight, where that is another one.
-        """
-        module, config = module or model.get_output_embeddings(), model.config.get_text_config()
-        if isinstance(module, LoraLayer):
-            raise ValueError("an adapter changes the head: take lm_head out of target_modules")
-        bias = getattr(module, "bias", None)
-        return cls(
-            whole(module.weight), None if bias is None else whole(bias), logit_scale(config), logit_softcap(config)
-        )
-
-    def to(self, device: torch.device) -> "Head":
-        """The same on a device."""
-        bias = None if self.bias_V is None else self.bias_V.to(device, non_blocking=True)
-        return replace(self, weight_VH=self.weight_VH.to(device, non_blocking=True), bias_V=bias)
-
-    def copied(self) -> "Head":
-        """The same in memory of its own, pinned where there is a GPU."""
-        weight = self.weight_VH.detach().clone()
-        bias = None if self.bias_V is None else self.bias_V.detach().clone()
-        return replace(self, weight_VH=weight.pin_memory() if torch.cuda.is_available() else weight, bias_V=bias)
-
-    def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
-        """Before `scale` and `softcap`, `[N, V]`, of states that have the weight's type."""
-        return torch.nn.functional.linear(hidden_NH, self.weight_VH, self.bias_V)
 
 
 class Divergence(NamedTuple):
@@ -146,6 +105,7 @@ def divergence(
     tokens_N: torch.Tensor | None = None,
     advantages_N: torch.Tensor | None = None,
     reference: Reference | None = None,
+    head_gradients: HeadGradients | None = None,
 ) -> Divergence:
     """The weighted sum over tokens, with gradient to the student's hidden states and head.
 
@@ -154,7 +114,8 @@ def divergence(
     float32. `rows` is how many tokens have logits at a time: as many as there is room for where not given. An
     `estimate` takes the place of the exact divergence, and with a `reference` the teacher is extrapolated. `tokens_N`
     were drawn from the student: estimates look at them, and `advantages_N` make them likelier or less likely, by the
-    gradient of `-advantages_N * token_weights_N * log p(tokens_N)`.
+    gradient of `-advantages_N * token_weights_N * log p(tokens_N)`. `head_gradients` gather what the head learns here,
+    and attach it to the sum of several losses; this one has no gradient to the head then.
     """
     if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:
         raise ValueError(
@@ -176,14 +137,15 @@ def divergence(
     kernel = estimate or _kernel(student_NH)
     if not student_NH.is_cuda:
         kernel = partial(_in_parts, kernel)
+    gathered = head_gradients or HeadGradients(student)
     loss, *told = cast(
         Any,
         _Divergence.apply(
-            student_NH, student.weight_VH, student.bias_V, tokens, teacher_NH.detach(), teacher, terms, rows,
-            torch.is_grad_enabled(), kernel, reference,
+            student_NH if torch.is_grad_enabled() else student_NH.detach(),
+            student, tokens, teacher_NH.detach(), teacher, terms, rows, kernel, reference, gathered,
         ),
     )  # fmt: skip
-    return Divergence(loss, *told)
+    return Divergence(loss if head_gradients else gathered.attached(loss), *told)
 
 
 def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
@@ -192,8 +154,12 @@ def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
     room = ROOM.get(device.type, ROOM["cpu"])
     if device.type == "cuda" and (free := torch.cuda.mem_get_info(device)[0]) < 4 * room:
         room = min(room, (free + _unused(device)) // 4)
-    rows = int(room / (2 * size * vocabulary))
-    return max(LEAST_ROWS, rows // ALIGNED * ALIGNED or rows)
+    most = int(room / (2 * size * vocabulary))
+    if most < ALIGNED:
+        return max(LEAST_ROWS, most)
+    # Parts as large as one another: each takes the memory of the one before
+    parts = max(1, math.ceil(len(hidden_NH) / (most // ALIGNED * ALIGNED)))
+    return math.ceil(len(hidden_NH) / (parts * ALIGNED)) * ALIGNED or ALIGNED
 
 
 def _unused(device: torch.device) -> int:
@@ -208,35 +174,29 @@ def product_type(hidden_NH: torch.Tensor) -> torch.dtype:
 
 
 class _Divergence(torch.autograd.Function):
-    """Every gradient is computed in the forward pass, for an incoming one of 1."""
+    """The gradient to the hidden states is computed in the forward pass as well, for an incoming one of 1."""
 
     @staticmethod
     def forward(
         ctx: Any,
         student_NH: torch.Tensor,
-        weight_VH: torch.Tensor,
-        bias_V: torch.Tensor | None,
+        student: Head,
         tokens: Tokens,
         teacher_NH: torch.Tensor,
         teacher: Head,
         terms: Terms,
         rows: int,
-        learns: bool,
         kernel: Kernel,
         reference: Reference | None,
+        gathered: HeadGradients,
     ) -> tuple[torch.Tensor, ...]:
-        dtype, student = product_type(student_NH), Head(weight_VH, bias_V)
-        on_student, on_weight, on_bias, *_ = ctx.needs_input_grad if learns else (False, False, False)
+        dtype = product_type(student_NH)
         # Once, not for each chunk; nothing is copied that has the type already
         student, teacher = _cast(student, dtype), _cast(teacher, dtype)
         target = terms
         if reference is not None:
             reference, target = reference.cast(dtype), replace(terms, teacher=Finish(1.0, None))
-        grads: list[torch.Tensor | None] = [
-            torch.empty_like(student_NH) if on_student else None,
-            torch.zeros_like(weight_VH, dtype=torch.float32) if on_weight else None,
-            torch.zeros_like(cast(torch.Tensor, bias_V), dtype=torch.float32) if on_bias else None,
-        ]
+        grad_NH = torch.empty_like(student_NH) if ctx.needs_input_grad[0] else None
         told = [tokens.weights_N.new_empty(3, 0)]
         with torch.autocast(student_NH.device.type, enabled=False):
             for start in range(0, len(student_NH), rows):
@@ -246,10 +206,12 @@ class _Divergence(torch.autograd.Function):
                 if reference is not None:
                     theirs = reference.extrapolated(theirs, own, terms.teacher)
                 told.append(kernel(logits, theirs, target, tokens.part(own)))
-                _add_gradients(grads, own, logits, hidden, student)
-                del logits, theirs  # before the next ones are made
-        ctx.save_for_backward(*grads)
-        ctx.types = [getattr(own, "dtype", None) for own in (student_NH, weight_VH, bias_V)]
+                del theirs  # before there is more
+                if grad_NH is not None:
+                    grad_NH[own] = logits @ student.weight_VH
+                gathered.add(logits, hidden)
+                del logits  # before the next ones are made
+        ctx.save_for_backward(grad_NH)
         divergence_N, entropy_N, agreement_N = torch.cat(told, 1)
         values = divergence_N, entropy_N, agreement_N.bool()
         ctx.mark_non_differentiable(*values)
@@ -257,29 +219,13 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
-        grads = [
-            None if grad is None else (grad * incoming[0]).to(dtype)
-            for grad, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
-        ]
-        return (*grads, *[None] * 8)
+        (grad_NH,) = ctx.saved_tensors
+        return (None if grad_NH is None else grad_NH * incoming[0], *[None] * 9)
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:
     bias = None if head.bias_V is None else head.bias_V.detach().to(dtype)
     return replace(head, weight_VH=head.weight_VH.detach().to(dtype), bias_V=bias)
-
-
-def _add_gradients(
-    grads: list[torch.Tensor | None], own: slice, of_logits: torch.Tensor, hidden: torch.Tensor, head: Head
-) -> None:
-    """What the gradient of some tokens' logits makes of the hidden states', the weight's and the bias's."""
-    on_student, on_weight, on_bias = grads
-    if on_student is not None:
-        on_student[own] = of_logits @ head.weight_VH
-    if on_weight is not None:
-        on_weight += of_logits.T @ hidden
-    if on_bias is not None:
-        on_bias += of_logits.sum(0)
 
 
 def _kernel(like: torch.Tensor) -> Kernel:

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 
 from distill.adapters import AdapterTeachers, is_plain
-from distill.divergence import Head
+from distill.head import Head
 from distill.residence import Residence
 from distill.states import states_before
 from polymath import models

@@ -19,7 +19,8 @@ import torch
 from accelerate.utils import gather_object
 from trl.trainer.distillation_trainer import DistillationTrainer
 
-from distill.divergence import Head, Kernel, Reference, divergence, product_type
+from distill.divergence import Kernel, Reference, divergence, product_type
+from distill.head import Head, HeadGradients
 from distill.outcome import Outcome
 from distill.states import states_before, tokens_of_rows, written
 from distill.teachers import Teachers
@@ -231,6 +232,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _weighted_divergence(self, student: Any, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of a micro-batch, and the sum of the student's entropy."""
         student_NH, head = states_before(student, inputs), Head.of(student)
+        gathered = HeadGradients(head)
         row_N = torch.arange(len(inputs["place"]), device=student_NH.device).repeat_interleave(written(inputs).sum(1))
         teacher_N, scale_N = inputs["teacher_index"][row_N], inputs["domain_scale"][row_N]
         advantage_N = inputs["advantage"][row_N]
@@ -244,12 +246,12 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
                 student_NH[own_N], head, teacher_NH, self._head_of(self.teacher_ids[index]), scale_N[own_N],
                 beta=self.beta, temperature=self.temperature, estimate=self.estimate, tokens_N=tokens_N[own_N],
                 advantages_N=None if self.outcome is None else advantage_N[own_N],
-                reference=self._reference(places),
+                reference=self._reference(places), head_gradients=gathered,
             )  # fmt: skip
             loss, entropy = loss + told.loss, entropy + told.entropy_N.sum()
             sums = torch.stack([told.divergence_N.sum(), told.entropy_N.sum(), told.agreement_N.sum()])
             self._told[self.teacher_ids[index]] += torch.cat([sums, sums.new_tensor([len(teacher_NH)])])
-        return loss, entropy
+        return gathered.attached(loss), entropy
 
     def _head_of(self, teacher_id: str) -> Head:
         """One teacher's is on the device at a time."""

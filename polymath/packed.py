@@ -122,7 +122,8 @@ def use_packed_attention(model: Any) -> None:
     alone = _logprobs_of_some(model, packed=False)
     model.set_attn_implementation(NAME)
     apart = (_logprobs_of_some(model, packed=True) - alone).abs().mean().item()
-    if not apart <= (1e-2 if model.dtype == torch.float32 else 0.2):
+    has_autocast = hasattr(model, "_original_forward")  # accelerate keeps it where it puts its own around it
+    if not apart <= (1e-2 if model.dtype == torch.float32 and not has_autocast else 0.2):
         raise ValueError(f"{UNFIT} gives its attention sinks, caps or the like: packed, it is {apart:.2g} nats off")
 
 

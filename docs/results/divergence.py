@@ -48,7 +48,8 @@ class Inputs:
 
 def ours(own: Inputs, beta: float) -> Loss:
     """Polymath's."""
-    from distill.divergence import Head, divergence
+    from distill.divergence import divergence
+    from distill.head import Head
 
     weights = torch.full((len(own.student),), 1 / len(own.student), device=own.student.device)
     heads = Head(own.head), Head(own.teacher_head)

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from trl.trainer.utils import pad
 
-from distill.divergence import Head, divergence
+from distill.divergence import divergence
 from distill.estimates import estimate_named
+from distill.head import Head
 from distill.states import states_before
 from polymath import models
 from polymath.chat import V4Format

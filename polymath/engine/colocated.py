@@ -233,8 +233,13 @@ class ColocatedEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
+        from vllm.platforms import current_platform
+
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
+        # CUDA graphs of all engines share a pool, which torch does not open again once its last graph is gone while
+        # some of its memory is not: the next engine's have their own
+        type(current_platform)._global_graph_pool = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from distill.divergence import Head
+from distill.head import Head
 from distill.states import states_before
 from distill.teachers import load_teachers
 from polymath.packed import use_packed_attention

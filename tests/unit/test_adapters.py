@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
 from distill.adapters import AdapterTeachers, is_plain
-from distill.divergence import Head
+from distill.head import Head
 from distill.states import states_before
 from distill.teachers import ModelTeacher, load_teachers
 from polymath.packed import use_packed_attention

@@ -15,8 +15,9 @@ from transformers import (
     GraniteForCausalLM,
 )
 
-from distill.divergence import Divergence, Head, divergence, rows_at_once
+from distill.divergence import Divergence, divergence, rows_at_once
 from distill.estimates import estimate_named
+from distill.head import Head, HeadGradients
 
 N, V, H, H_TEACHER = 13, 317, 24, 40
 
@@ -114,6 +115,25 @@ def test_a_frozen_head_costs_three_products() -> None:
     assert [*counts, products(profile)] == [3, 4, 2]
 
 
+def test_calls_may_gather_what_the_head_learns() -> None:
+    """As those of a micro-batch's teachers do, so that it lies there once and not for each of them."""
+    student, head, teacher, teacher_head, weights = some(True)
+    leaves = [student, head.weight_VH, head.bias_V]
+    parts = [(student[own], teacher[own], weights[own]) for own in (slice(5), slice(5, None))]
+    gathered = HeadGradients(head)
+    with torch.autograd.graph.saved_tensors_hooks(lambda own: kept.append(own.shape) or own, lambda own: own):
+        kept: list[torch.Size] = []
+        losses = [
+            divergence(ours, head, theirs, teacher_head, each, head_gradients=gathered).loss
+            for ours, theirs, each in parts
+        ]
+        together = torch.autograd.grad(2 * gathered.attached(sum(losses, torch.zeros(()))), leaves)
+    assert kept.count(head.weight_VH.shape) == 1
+    apart = torch.autograd.grad(2 * divergence(student, head, teacher, teacher_head, weights).loss, leaves)
+    for one, other in zip(together, apart, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
 def test_bfloat16_is_no_worse_than_dense() -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(64, 256), torch.randn(64, 256)
@@ -188,9 +208,12 @@ def test_two_vocabularies_are_refused() -> None:
 
 
 def test_rows_fit_what_there_is() -> None:
-    assert rows_at_once(32_768, torch.empty(0)) == 512  # 128 MiB of float32 logits of two models
-    assert rows_at_once(32_768, torch.empty(0, dtype=torch.bfloat16)) == 1024
-    assert rows_at_once(10**9, torch.empty(0)) == 16 and rows_at_once(151_936, torch.empty(0)) == 110
+    many = torch.empty(4096, 1)
+    assert rows_at_once(32_768, many) == 512  # 128 MiB of float32 logits of two models
+    assert rows_at_once(32_768, many.bfloat16()) == 1024
+    assert rows_at_once(10**9, many) == 16 and rows_at_once(151_936, many) == 110
+    assert rows_at_once(32_768, many[:1100]) == 384 and rows_at_once(32_768, many[:600]) == 384  # in parts alike
+    assert rows_at_once(32_768, many[:0]) == rows_at_once(32_768, many[:90]) == 128
 
 
 SIZES: dict[str, Any] = {

@@ -7,8 +7,9 @@ import torch
 from pydantic import ValidationError
 
 from distill.config import OpdConfig
-from distill.divergence import Head, divergence
+from distill.divergence import divergence
 from distill.estimates import estimate_named
+from distill.head import Head
 
 V, H = 37, 8
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from peft import LoraConfig, get_peft_model
 from transformers import (
     GptOssConfig,
@@ -20,6 +22,7 @@ from transformers import (
 )
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+import polymath.packed
 from polymath.packed import NAME, Packed, compile_layers, logits_of_ends, use_packed_attention, without_dropout
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -113,6 +116,21 @@ def test_a_sliding_window_hides_something() -> None:
         use_packed_attention(model)
     one, other = (packed_values(model, ids, mask) for model in (narrow, wide))
     assert torch.allclose(one[:, :5], other[:, :5]) and (one[0, 6:] - other[0, 6:]).abs().max() > 0.01
+
+
+def test_a_model_that_autocast_rounds_may_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the reference model of GRPO is: its weights are float32, and accelerate lets it compute in bfloat16."""
+    exact = polymath.packed._row_by_row
+    monkeypatch.setattr(polymath.packed, "_row_by_row", lambda *args: exact(*args).bfloat16().float())  # as a kernel
+    model = tiny("qwen3", num_key_value_heads=2)
+    for weight in model.parameters():
+        weight.data *= 3  # what rounds there is far off at the end
+    with pytest.raises(ValueError, match="nats off"):
+        use_packed_attention(model)
+    model.set_attn_implementation("eager")
+    Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model, evaluation_mode=True)
+    AcceleratorState._reset_state(reset_partial_state=True)  # which tests after this one would find
+    use_packed_attention(model)
 
 
 def test_packing_keeps_every_token_and_its_place() -> None:
