@@ -167,8 +167,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         for reward in rewards:
             self._log("reward/total", reward)
         scorer = self.outcome.scorer
-        for name, value in [*scorer.part_means().items(), *scorer.means().items()]:
-            self._log(name, value)
+        self._log_all(scorer.part_means() | scorer.means())
         return self.outcome.advantages(self._rows, rewards)
 
     def _of_all(self, own: torch.Tensor) -> torch.Tensor:

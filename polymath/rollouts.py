@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -209,6 +209,10 @@ class RolloutMixin:
 
     def _log(self, name: str, value: float) -> None:
         cast(Any, self)._metrics["train"][name].append(value)
+
+    def _log_all(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._log(name, value)
 
     def _spend(self, name: str, started: float) -> None:
         """Add to what a step spends on something: a mean over its parts is no measure of it."""

@@ -13,6 +13,7 @@ from polymath.domains.task import question
 from polymath.judging import Rubric, Vote, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
 from polymath.run_dir import StageDir, append_line, read_lines
 from rewards import RubricReward
+from rewards.assessed import without_own_score
 from rl.comparisons import Comparison
 from rl.judge_config import JudgeSettings
 
@@ -127,7 +128,7 @@ class Dealer:
     def _hand(self, shown: Sequence[Batch], labels: Sequence[float]) -> Hand:
         rubric = self.rubric(shown[0])
         assert rubric is not None
-        row = self._asking(rubric, shown[0]["asked"], [own["sample"].content for own in shown], labels)
+        row = self._asking(rubric, shown[0]["asked"], [without_own_score(own["sample"]) for own in shown], labels)
         return Hand(list(shown), row | {"of": [own["sample"].name for own in shown]})
 
     def _asking(self, rubric: Rubric, task: str, responses: Sequence[str], labels: Sequence[float]) -> Batch:

@@ -103,6 +103,12 @@ class ExternalJudge(JudgeSettings):
     at_once: PositiveInt = Field(default=16, description="Calls at a time.")
     seconds: float = Field(default=120.0, gt=0, description="For one answer.")
 
+    @model_validator(mode="after")
+    def _reasons_as_it_likes(self) -> "ExternalJudge":
+        if "think" in self.model_fields_set:
+            raise ValueError("think is how a model of the run is asked, and a url gets messages: take it out")
+        return self
+
 
 JUDGE_TYPES: dict[str, type[JudgeSettings]] = {
     judge.model_fields["kind"].default: judge for judge in (PolicyJudge, FrozenJudge, ExternalJudge)

@@ -113,11 +113,22 @@ class Jury:
         """What judging tasks say of the judge, as metrics."""
         if not rows:
             return {}
-        agrees = agreement(judged(rows))
-        return {
+        out = {
             "judge/tokens": sum(row["sample"].tokens for row in rows) / len(rows),
             "judge/reward": rewards_BR[:, self.column].mean().item(),
-        } | ({} if agrees is None else {"judge/task_agreement": agrees})
+        }
+        of_people = [not any(row["of"]) for row in rows]
+        for name, is_theirs in {"judge/task_agreement": False, "judge/people_agreement": True}.items():
+            own = [row for row, theirs in zip(rows, of_people, strict=True) if theirs == is_theirs]
+            if (agrees := agreement(judged(own))) is not None:
+                out[name] = agrees
+        return out
+
+    def silence(self, rows: Sequence[Batch]) -> dict[str, float]:
+        """Of completions that were asked about, the share on which no verdict can be read, as a metric."""
+        asked = [row["sample"].votes for row in rows if row["sample"].votes]
+        silent = sum(all(vote.value is None for vote in votes) for votes in asked)
+        return {"judge/without_verdict": silent / len(asked)} if asked else {}
 
     def keep(self, rows: Sequence[Batch], purpose: str) -> None:
         """Write down what the judge was asked and what it said, all of it, for people to read."""

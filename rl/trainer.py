@@ -65,12 +65,12 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         self._played, size = 0, self._group_size
         if self.jury:
             self.jury.begin(self._step_number())
-            for name, value in (self.jury.look(self.ask, size) if self.jury.is_due() else {}).items():
-                self._log(name, value)
+            self._log_all(self.jury.look(self.ask, size) if self.jury.is_due() else {})
         judging = self.jury.config.groups(len(rows) // size) * size if self.jury else 0
         groups = self._sampled(rows[: len(rows) - judging], self._play, self._score)
         self._note(groups.rows, groups.episodes)
         self._note_rewards(groups.rows, groups.rewards_BR)
+        self._log_all(self.jury.silence(groups.rows) if self.jury else {})
         self._keep_some(groups.rows, groups.episodes)
         if worth := self._totals(groups.rewards_BR).isfinite().any(1).sum().item():
             self._log("reward/zero_std_share", len(self._dead(groups)) / worth)
@@ -135,8 +135,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         tasks = jury.tasks(rows, count, random.Random(f"{self.args.seed}/{step}"))
         first, later = tasks[:count], iter(tasks[count:])
         judged = self._sampled([dict(task) for task in first for _ in range(size)], ask, jury.rewards)
-        for name, value in jury.told(judged.rows, judged.rewards_BR).items():
-            self._log(name, value)
+        self._log_all(jury.told(judged.rows, judged.rewards_BR))
         self._refill(judged, ask, jury.rewards, lambda dead, _: list(islice(later, len(dead))))
         return judged + self._sampled(spare[len(first) * size :], self._play, self._score)
 
@@ -159,8 +158,6 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         """Where no verdict on a completion can be read, its group's mean: it is neither better nor worse for that."""
         place = next(at for at, own in enumerate(self.scorer.settings.values()) if isinstance(own, RubricReward))
         votes_GK = rewards_BR[:, place].view(-1, self._group_size)
-        if votes_GK.isfinite().any():
-            self._log("judge/without_verdict", votes_GK.isnan().float().mean().item())
         filled_GK = votes_GK.where(votes_GK.isfinite(), votes_GK.nanmean(1, keepdim=True))
         rewards_BR[:, place] = filled_GK.flatten()
         return rewards_BR
@@ -187,8 +184,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         for name, own in zip(self.scorer.settings, rewards.unbind(1), strict=True):
             if not own.isnan().all():
                 self._log(f"reward/{name}", own.nanmean().item())
-        for name, value in self.scorer.part_means().items():
-            self._log(name, value)
+        self._log_all(self.scorer.part_means())
         verified = self.scorer.verified()
         for mode in sorted({row["mode"] for row in rows}):
             own = [value for value, row in zip(verified, rows, strict=False) if row["mode"] == mode]

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from rl.hands import Batch, contrasts, dealt
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
 from rl.judges import ExternalModel
 from rl.jury import Jury
-from rl.trust import Judged, Trust, TrustConfig, measure
+from rl.trust import LEAST, Judged, Trust, TrustConfig, measure
 
 RIGHT = Rubric(criteria=(Criterion(text="right"),))
 Opinion = Callable[[str, str], int]  # task and response -> a score from 0 to 10
@@ -236,6 +237,25 @@ def test_what_a_judge_cannot_be_shown_is_worth_nothing(tmp_path: Path) -> None:
     assert "chat format" in scores[1].faults[0] and "no answer" in scores[2].faults[0]  # pyright: ignore
 
 
+def test_a_judge_is_not_shown_what_an_answer_says_of_itself(tmp_path: Path) -> None:
+    rows = answered("5\nScores: 10", "5", "So\n6")
+    for row in rows:
+        row["sample"] = replace(row["sample"], reward="assessed")
+    stage = Stage(tmp_path, honest, votes=1)
+    stage.trusting().vote(rows, 3, "seed")
+    assert [mean_vote(row["sample"].votes).value for row in rows] == [1, 1, 0]  # pyright: ignore
+    assert sum("So\n6" in asked for asked in stage.asked) == 1 and not any("10<" in asked for asked in stage.asked)
+
+
+def test_completions_without_any_verdict_are_counted(tmp_path: Path) -> None:
+    rows = answered("5", "6", "7", "8")
+    stage = Stage(tmp_path, honest)
+    assert stage.jury.silence(rows) == {}
+    for row, votes in zip(rows, ((1.0, None), (None, None), (0.0,), ()), strict=True):
+        row["sample"] = replace(row["sample"], votes=tuple(map(Vote, votes)))
+    assert stage.jury.silence(rows) == {"judge/without_verdict": pytest.approx(1 / 3)}
+
+
 def test_a_row_without_rubric_is_not_judged(tmp_path: Path) -> None:
     rows = answered("5", "6")
     rows[0]["rubric"] = Rubric(criteria=(Criterion(text="own"),)).model_dump_json()
@@ -346,6 +366,11 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
     theirs = ["Say" in task["asked"] or "Sing" in task["asked"] for task in tasks]
     assert theirs == [True] * 2 + [False] * 2 + [True] * 4  # and behind them what is left
     assert {len(json.loads(task["answer"])["labels"]) for task in tasks[4:] + tasks[:2]} == {1, 2}
+    several = [task for task in tasks if len(task["of"]) == 2]
+    for row in several:
+        wrote(row, verdict([10 if label else 0 for label in json.loads(row["answer"])["labels"]]))
+    told = stage.jury.told(several * LEAST, torch.ones(len(several) * LEAST, 3))
+    assert told["judge/people_agreement"] == 1 and "judge/task_agreement" not in told
 
 
 @pytest.mark.parametrize(
@@ -388,6 +413,10 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ({"judge": {"kind": "frozen"}, "rewards": ["rubric"]}, "from"),
         ({"judge": {"kind": "frozen", "from": "base", "share": 0.5}, "rewards": ["rubric"]}, "share"),
         ({"judge": {"kind": "external", "url": "ftp://x", "model": "m"}, "rewards": ["rubric"]}, "url"),
+        (
+            {"judge": {"kind": "external", "url": "http://x", "model": "m", "think": "high"}, "rewards": ["rubric"]},
+            "take it out",
+        ),
     ],
 )
 def test_a_judge_that_cannot_be_is_refused(settings: dict[str, Any], fault: str) -> None:
