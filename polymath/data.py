@@ -78,14 +78,12 @@ def held_out_rows(
 
 
 def _row(domain: str, reward: str, task: Task, mode: str, config: ModeConfig, form: Format) -> Row:
-    prompt = "".join(segment.text for segment in form.conversation(task.messages, config.think, task.tools))
+    asked = form.conversation(task.messages, config.think, task.tools)
     whole = form.conversation([*task.messages, *task.shown(mode)], config.think, task.tools)
-    first = next(index for index, segment in enumerate(whole) if segment.generated)
-    # What is trained on has to be what is continued when the model samples
-    assert "".join(segment.text for segment in whole[:first]) == prompt
+    assert whole[: len(asked)] == asked  # what is trained on has to be what is continued when the model samples
     return Row(
-        prompt=prompt,
-        completion=tuple(whole[first:]),
+        prompt="".join(segment.text for segment in asked),
+        completion=tuple(whole[len(asked) :]),
         domain=domain,
         mode=mode,
         think=config.think,

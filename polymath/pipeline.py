@@ -173,8 +173,8 @@ def _own_files(config: StageConfig) -> list[Path]:
 
 def _describe(domain: Domain) -> dict[str, Any]:
     """A domain's settings, and the code of a user's own."""
-    own = {"code": _hash([file], file.parent)} if (file := getattr(domain, "source_file", lambda: None)()) else {}
-    return domain.model_dump(mode="json") | own
+    files: Sequence[Path] = getattr(domain, "source_files", tuple)()
+    return domain.model_dump(mode="json") | {"read": [_hash([file], file.parent) for file in files]}
 
 
 @cache

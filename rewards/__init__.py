@@ -23,6 +23,7 @@ from rewards.instruction_following import Instructions
 from rewards.judgment import Judgment
 from rewards.length import L1Exact, L1Max, LengthPenalty, SoftOverlong
 from rewards.math_answer import MathAnswer
+from rewards.reference import Reference
 from rewards.rubric import RubricReward
 from rewards.score import Score, Scores
 from rewards.style import FormatReward, Language, Repetition
@@ -38,6 +39,7 @@ VERIFIER_TYPES: tuple[type[Verifier], ...] = (
     Judgment,
     Assessed,
     Writing,
+    Reference,
 )
 VERIFIERS: dict[str, Verifier] = {kind.model_fields["name"].default: kind() for kind in VERIFIER_TYPES}
 
@@ -105,6 +107,7 @@ AnyReward = (
     | Annotated[FinalState, Tag("final_state")]
     | Annotated[Judgment, Tag("judgment")]
     | Annotated[Writing, Tag("writing")]
+    | Annotated[Reference, Tag("reference")]
     | Annotated[Assessed, Tag("assessed")]
     | Annotated[SelfVerification, Tag("self_verification")]
     | Annotated[RubricReward, Tag("rubric")]

@@ -8,6 +8,8 @@ A domain is its own configuration: a frozen model with a `kind`, the name of the
 import json
 import random
 import zlib
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -17,6 +19,7 @@ from polymath.domains.arithmetic import MathDomain
 from polymath.domains.assessed import AssessedDomain
 from polymath.domains.bfcl import BfclDomain
 from polymath.domains.coding import CodeDomain
+from polymath.domains.dataset import DatasetDomain
 from polymath.domains.gym import GymDomain
 from polymath.domains.instruct import InstructDomain
 from polymath.domains.judge import JudgeDomain
@@ -32,6 +35,7 @@ Domain = Annotated[
     | GymDomain
     | BfclDomain
     | PythonDomain
+    | DatasetDomain
     | JudgeDomain
     | AssessedDomain
     | WritingDomain,
@@ -65,11 +69,17 @@ def held_out_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
     return _draw(domain, count, random.Random(f"{seed}/held_out"), held_out=True, unique=True)
 
 
+def _stream(domain: Domain, rng: random.Random) -> Iterator[Task]:
+    """Tasks without end: of a domain that has so many and no more, all of them before any comes again."""
+    known = list(domain.tasks()) if isinstance(domain, DatasetDomain) else []
+    while True:
+        yield from rng.sample(known, len(known)) if known else (domain.draw(rng),)
+
+
 def _draw(domain: Domain, count: int, rng: random.Random, *, held_out: bool, unique: bool) -> list[Task]:
     tasks: list[Task] = []
     seen: set[str] = set()
-    for _ in range(count * DRAWS_PER_TASK):
-        task = domain.draw(rng)
+    for task in islice(_stream(domain, rng), count * DRAWS_PER_TASK):
         asked = json.dumps(task.messages)
         is_other_side = is_held_out(task) != held_out and not is_evaluation_only(domain)
         if is_other_side or (unique and asked in seen):

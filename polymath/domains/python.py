@@ -53,9 +53,9 @@ class PythonDomain(StrictModel):
         """One task of the user's."""
         return self._source().draw(rng)
 
-    def source_file(self) -> Path:
-        """The file that the tasks come from: when it changes, what was trained on them is out of date."""
-        return find_module(self.factory)
+    def source_files(self) -> tuple[Path, ...]:
+        """What the tasks come from: when it changes, what was trained on them is out of date."""
+        return (find_module(self.factory),)
 
     def _source(self) -> TaskSource:
         return _made(self.factory, json.dumps(self.arguments, sort_keys=True))

@@ -1,0 +1,104 @@
+"""Records of a file, one by one, with the line that each stands in: JSON lines, JSON, CSV, TSV or parquet."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+Found = tuple[int, dict[str, Any] | str]  # line and record, or what is wrong there
+PARQUET_ROWS = 1024  # that are in memory at a time
+
+
+def records(path: Path) -> Iterator[Found]:
+    """Every record with its line, from 1 (of JSON and parquet, its number), or what is wrong in that line.
+
+    Raises `ValueError` where the file is none that can be read at all.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path}: {path.suffix or 'no'} ending; files are {', '.join(READERS)}: convert or rename it")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file" if not path.exists() else f"{path}: no file; name those in it")
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _json_lines(path: Path) -> Iterator[Found]:
+    with _opened(path) as file:
+        for line, text in enumerate(file, 1):
+            if text.strip():
+                yield line, _parsed(text)
+
+
+def _parsed(text: str) -> dict[str, Any] | str:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"no JSON: {error}"
+    return record if isinstance(record, dict) else f"{type(record).__name__} in the place of an object"
+
+
+def _json(path: Path) -> Iterator[Found]:
+    try:
+        with _opened(path) as file:
+            rows = json.load(file)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: no JSON: {error}; JSON lines end in .jsonl") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: holds {type(rows).__name__}, and a list of objects is needed: one for each row")
+    for number, record in enumerate(rows, 1):
+        yield number, record if isinstance(record, dict) else f"{type(record).__name__} in the place of an object"
+
+
+def _separated(delimiter: str) -> Callable[[Path], Iterator[Found]]:
+    def read(path: Path) -> Iterator[Found]:
+        csv.field_size_limit(sys.maxsize)
+        with _opened(path, newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            names = reader.fieldnames or []
+            if len(set(names)) != len(names) or not all(names):
+                raise ValueError(f"{path}:1: columns {names}: each needs a name of its own")
+            before = reader.line_num
+            try:
+                for record in reader:
+                    whole = None not in record and None not in record.values()
+                    yield before + 1, record if whole else f"{len(names)} columns, and not as many values"
+                    before = reader.line_num
+            except csv.Error as error:
+                raise ValueError(f"{path}:{before + 1}: {error}") from error
+
+    return read
+
+
+def _parquet(path: Path) -> Iterator[Found]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        number = 0
+        for batch in ParquetFile(path).iter_batches(PARQUET_ROWS):
+            for record in batch.to_pylist():
+                number += 1
+                yield number, record
+    except ArrowException as error:
+        raise ValueError(f"{path}: no parquet: {error}") from error
+
+
+def _opened(path: Path, newline: str | None = None) -> TextIO:
+    return path.open(encoding="utf-8-sig", newline=newline)
+
+
+READERS: dict[str, Callable[[Path], Iterator[Found]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+    ".parquet": _parquet,
+}

@@ -1,0 +1,159 @@
+"""A record as a conversation, by the columns that it has.
+
+    messages        OpenAI's {role, content, tool_calls, ..}, with `tools` beside it      chat, tool traces
+    conversations   {from, value}, with `system` and `tools` beside it                    ShareGPT
+    prompt          and completion: texts, or messages                                    TRL's
+    instruction     with `input`, and output                                              Alpaca
+
+Texts have other names in other files; those that are common are known, any other is told by `columns`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from polymath.chat.encode import read_turns
+from polymath.domains.task import Message
+
+Record = Mapping[str, Any]
+PROMPTS = ("prompt", "question", "query", "input")
+COMPLETIONS = ("completion", "response", "output", "answer", "chosen")
+ROLES = {
+    "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
+    "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "tool": "tool",
+    "function": "tool", "observation": "tool", "function_response": "tool", "function_call": "call",
+}  # fmt: skip
+REASONING = ("reasoning", "reasoning_content", "thinking")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages as `polymath.chat` reads them, the last one the assistant's, and the functions on offer."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Message, ...] = ()
+
+
+def conversation(record: Record, columns: Mapping[str, str]) -> Conversation:
+    """Raises `ValueError` saying what of a record cannot be used, and what to do."""
+    messages = [_message(place, own) for place, own in enumerate(_messages(record, columns))]
+    if system := _text(record.get(columns.get("system", "system")), "system"):
+        messages.insert(0, {"role": "system", "content": system})
+    tools = tuple(_tool(own) for own in _listed(record.get("tools"), "tools"))
+    if not messages or messages[-1]["role"] != "assistant":
+        raise ValueError("it does not end with an assistant's message, so that there is nothing to learn")
+    if not any(own["role"] == "user" for own in messages):
+        raise ValueError("it has no user's message, and so nothing is asked")
+    last = messages[-1]
+    if not last["content"].strip() and not last["tool_calls"]:
+        raise ValueError("the last answer is empty")
+    read_turns(messages, tools)
+    return Conversation(tuple(messages), tools)
+
+
+def _messages(record: Record, columns: Mapping[str, str]) -> list[Any]:
+    """What is said in a record, in whichever layout it is."""
+    for name in ("messages", "conversations"):
+        if record.get(name) and not columns:
+            return _listed(record[name], name)
+    prompt, completion = _column(record, columns, "prompt"), _column(record, columns, "completion")
+    asked = [record[prompt]]
+    if prompt == "instruction" and (more := record.get("input")):
+        asked.append(more)
+    if isinstance(record[prompt], str):
+        before: list[Any] = [{"role": "user", "content": "\n\n".join(_text(own, prompt) for own in asked)}]
+    else:
+        before = _listed(record[prompt], prompt)
+    said = record[completion]
+    return before + ([{"role": "assistant", "content": said}] if isinstance(said, str) else _listed(said, completion))
+
+
+def _column(record: Record, columns: Mapping[str, str], role: str) -> str:
+    known = (columns[role],) if role in columns else ("instruction", *PROMPTS) if role == "prompt" else COMPLETIONS
+    found = next((name for name in known if record.get(name) not in (None, "", [])), None)
+    if found is None:
+        empty = [name for name in known if name in record]
+        if empty:
+            raise ValueError(f"{empty[0]} is empty")
+        raise ValueError(
+            f"none of its columns ({', '.join(map(str, record))}) is the {role}: name it, as in columns.{role}: NAME"
+        )
+    return found
+
+
+def _message(place: int, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ValueError(f"message {place} is {type(given).__name__} and no object")
+    named = given.get("role", given.get("from"))
+    role = ROLES.get(str(named).lower())
+    if role is None:
+        raise ValueError(f"message {place} has the role {named!r}; known are {', '.join(ROLES)}")
+    content = given.get("content", given.get("value"))
+    where = f"message {place}"
+    if role == "call":
+        return {"role": "assistant", "content": "", "reasoning": "", "tool_calls": _calls(_loaded(content), where)}
+    out: dict[str, Any] = {"role": role, "content": _text(content, where)}
+    if role == "assistant":
+        reasoning = next((given[name] for name in REASONING if given.get(name)), "")
+        out |= {"reasoning": _text(reasoning, where), "tool_calls": _calls(given.get("tool_calls"), where)}
+    elif role == "tool" and given.get("tool_call_id"):
+        out["tool_call_id"] = given["tool_call_id"]
+    return out
+
+
+def _text(given: Any, where: str) -> str:
+    """A message's text, whether it is one or comes in parts."""
+    if given is None:
+        return ""
+    if isinstance(given, list):
+        other = next((own for own in given if not isinstance(own, dict) or own.get("type") != "text"), None)
+        if other is not None:
+            kind = other.get("type") if isinstance(other, dict) else type(other).__name__
+            raise ValueError(f"{where} holds a part of type {kind!r}, and only text can be read")
+        return "".join(_text(own.get("text"), where) for own in given)
+    if not isinstance(given, str):
+        raise ValueError(f"{where} is {type(given).__name__} and no text")
+    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise ValueError(f"{where} holds half of a character (a lone surrogate)")
+    return given
+
+
+def _listed(given: Any, name: str) -> list[Any]:
+    """A list, also where a file could hold it as text alone."""
+    given = _loaded(given) if isinstance(given, str) and given.strip() else given
+    if given in (None, ""):
+        return []
+    if not isinstance(given, list):
+        raise ValueError(f"{name} is {type(given).__name__} and no list")
+    return given
+
+
+def _loaded(given: Any) -> Any:
+    try:
+        return json.loads(given) if isinstance(given, str) else given
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON where some is due: {error}") from error
+
+
+def _calls(given: Any, where: str) -> list[dict[str, Any]]:
+    calls = given if isinstance(given, Sequence) and not isinstance(given, str) else [given] if given else []
+    return [_call(own, where) for own in calls]
+
+
+def _call(given: Any, where: str) -> dict[str, Any]:
+    function = given.get("function", given) if isinstance(given, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise ValueError(f"{where} makes a call without a name")
+    arguments = _loaded(function.get("arguments", function.get("parameters")) or {})
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{where} calls {function['name']} with {type(arguments).__name__} and no object")
+    inner = {"name": function["name"], "arguments": arguments}
+    return {"type": "function", "id": str(given.get("id") or ""), "function": inner}
+
+
+def _tool(given: Any) -> dict[str, Any]:
+    function = given.get("function", given) if isinstance(given, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise ValueError("tools hold a function without a name")
+    return {"type": "function", "function": function}

@@ -1,0 +1,133 @@
+"""A user's own conversations, from files: each answer of a conversation is a task, with all that was said before it."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
+
+from polymath.dataset.files import records
+from polymath.dataset.layouts import Conversation, conversation
+from polymath.domains.task import Message, Task
+from polymath.strict import StrictModel
+
+TOLD = 3  # rows that a message names
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be used."""
+
+    path: Path
+    line: int
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.fault}"
+
+
+class Read(NamedTuple):
+    """What files hold."""
+
+    conversations: tuple[Conversation, ...]
+    bad: tuple[BadRow, ...]
+
+
+class DatasetDomain(StrictModel):
+    """Conversations of JSON lines, JSON, CSV, TSV or parquet files; one in eight is held out, by what it asks first."""
+
+    kind: Literal["dataset"] = "dataset"
+    files: tuple[Path, ...] = Field(min_length=1, description="As many as there are, of any of these kinds.")
+    columns: Mapping[Literal["prompt", "completion", "system"], str] = Field(
+        default={}, description="Names of columns, where they are not told by themselves."
+    )
+    bad_rows: NonNegativeInt = Field(
+        default=0,
+        description="How many rows that cannot be used are known of, and left out; with others it is refused.",
+    )
+    reward: str = Field(
+        default="reference",
+        description="A verifier, which is given the answer of the file: `reference` compares with it, `math_answer` "
+        "reads a number in it, or `module:function`.",
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _are_found_from_any_folder(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser().resolve() for path in files)
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> "DatasetDomain":
+        found = self.read()
+        if len(found.bad) != self.bad_rows:
+            first = "; ".join(map(str, found.bad[:TOLD])) or "all of them can be"
+            count = f"{len(found.bad)} row{'' if len(found.bad) == 1 else 's'}"
+            raise ValueError(
+                f"{count} cannot be used, and bad_rows is {self.bad_rows}: {first}: mend them, or leave "
+                f"them out with bad_rows: {len(found.bad)}"
+            )
+        if not found.conversations:
+            raise ValueError(f"no row in {', '.join(map(str, self.files))}")
+        return self
+
+    def read(self) -> Read:
+        """The conversations, and what is none."""
+        changed = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in self.files)
+        return _read(self.files, json.dumps(dict(self.columns)), changed)
+
+    def tasks(self) -> Iterator[Task]:
+        """Every answer of every conversation."""
+        for own in self.read().conversations:
+            yield from tasks_of(own, self.reward)
+
+    def draw(self, rng: random.Random) -> Task:
+        """One of them."""
+        conversations = self.read().conversations
+        return rng.choice(tasks_of(rng.choice(conversations), self.reward))
+
+    def source_files(self) -> tuple[Path, ...]:
+        """What the tasks come from: when it changes, what was trained on them is out of date."""
+        return self.files
+
+
+@cache
+def _read(files: tuple[Path, ...], columns: str, changed: tuple[int, ...]) -> Read:
+    conversations, bad = list[Conversation](), list[BadRow]()
+    for path in files:
+        for line, record in records(path):
+            try:
+                if isinstance(record, str):
+                    raise ValueError(record)
+                conversations.append(conversation(record, json.loads(columns)))
+            except ValueError as error:
+                bad.append(BadRow(path, line, str(error)))
+    return Read(tuple(conversations), tuple(bad))
+
+
+def tasks_of(own: Conversation, reward: str) -> list[Task]:
+    """One task for each question that is answered, with all that was said before; all have one key.
+
+    A model reads a conversation question by question, and forgets what it reasoned before the last one (V4 report,
+    section 5.1.1): what it learns from has to look the same.
+    """
+    asked = [place for place, message in enumerate(own.messages) if message["role"] == "user"]
+    text = own.messages[asked[0]]["content"]
+    first = "".join(filter(str.isalnum, text.casefold())) or text
+    # Texts that differ in a letter or two, as those of a template do, fall on either side by chance
+    key = f"dataset {hashlib.sha256(first.encode()).hexdigest()}"
+    out = []
+    for place, following in zip(asked, [*asked[1:], len(own.messages)], strict=True):
+        answer = own.messages[place + 1 : following]
+        if answer and answer[-1]["role"] == "assistant":
+            said = reference(answer[-1]) if reward == "reference" else answer[-1]["content"]
+            out.append(Task(key, own.messages[: place + 1], answer, said, own.tools))
+    return out
+
+
+def reference(answer: Message) -> str:
+    """What the verifier `reference` compares with: what the last turn says, and which calls it makes."""
+    calls = [own["function"] for own in answer["tool_calls"]]
+    return json.dumps({"content": answer["content"], "calls": calls})
