@@ -1,21 +1,23 @@
-"""The command line: `polymath run`, `resume`, `report`, `doctor`, `sandbox`, `replay`, `convert`, `schema`."""
+"""The command line: `polymath new`, `run`, `resume`, `report`, `doctor`, `sandbox`, `replay`, `convert`, `schema`."""
 
 import asyncio
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast, get_args
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from polymath.dataset.layouts import Part
 from polymath.manifest import describe
 from polymath.pipeline import Pipeline, Plan, StageFailed, check_hardware, plan
 from polymath.progress import Bars, Lines
@@ -60,6 +62,40 @@ def run_command(
         write_json(run.manifest, describe(sys.argv) | {"seed": resolved.seed, "recipe": str(recipe), "set": set_ or []})
         write_json(run.resolved, resolved.dump())
         _execute(resolved, run)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the recipe: NAME.yaml is written.")],
+    data: Annotated[list[Path], typer.Option(help="JSON lines, JSON, CSV, TSV or parquet; may be repeated.")],
+    model: Annotated[str | None, typer.Option(help="What to fine-tune: ./folder, or owner/name of a hub.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="prompt=NAME, completion=NAME or system=NAME.")] = None,
+) -> None:
+    """Look at your own files, and write a recipe that fine-tunes an adapter on them."""
+    from polymath.new import look, noted, recipe, told
+    from rewards.languages import language_of
+
+    path, notes = Path(f"{name}.yaml"), Path(f"{name}.rows.jsonl")
+    if not re.fullmatch("[a-z][a-z0-9_-]*", name):
+        _stop(f"NAME {name!r}: small letters, digits, - and _ alone, a letter first")
+    for place in (path, notes):
+        if place.exists():
+            _stop(f"{place}: is there already; take another NAME, or put it away")
+    columns = dict(own.split("=", 1) for own in column or () if "=" in own)
+    if len(columns) < len(column or ()) or not columns.keys() <= set(get_args(Part)):
+        _stop(f"--column {' '.join(column or ())}: each reads prompt=NAME, completion=NAME or system=NAME")
+    try:
+        found = look(name, tuple(data), cast(dict[Part, str], columns), model, language_of)
+    except (ValueError, ImportError) as error:
+        _stop(str(error))
+    write_text(path, recipe(found))
+    rows = list(noted(found))
+    if rows:
+        write_text(notes, "".join(json.dumps(row) + "\n" for row in rows))
+    for what, how in told(found):
+        _say(f"{what:<14} {how}")
+    _say(f"written: {path}{f', and {notes} with the {len(rows)} rows to look at' if rows else ''}")
+    _say(f"next: polymath run {path}")
 
 
 @app.command()

@@ -55,7 +55,7 @@ class Rubric(StrictModel):
     """What a response is judged by."""
 
     criteria: tuple[Criterion, ...] = Field(min_length=1)
-    reference: str = Field(default="", description="A response that is right, for the judge to compare with.")
+    reference: Showable = Field(default="", description="A response that is right, for the judge to compare with.")
     scale: int = Field(default=10, ge=1, le=1000, description="The highest score; the lowest is 0.")
 
 

@@ -152,9 +152,10 @@ class Jury:
         cases = self._cases(answer, answers)
         fresh = [dict(row) for row in self.probe for _ in range(self.config.responses)]
         answer(fresh)
-        new = self._fitting(self._fresh_hands(fresh))
+        hands = self._fresh_hands(fresh)
+        new = self._fitting(hands)
         self._hear([*cases, *new], "look")
-        measures = measure(judged(cases), judged(new))
+        measures = measure(judged(cases), judged(new), (len(hands) - len(new)) * self.config.responses)
         append_line(self.folder.looks, {"step": self.step} | measures)
         for alarm in self.trust.feed(self.step, measures):
             self.tell(alarm)

@@ -8,6 +8,7 @@ ones (cases), and what the policy answers now to the same prompts (fresh ones):
     same_verdict      the commonest score's share of the cases' scores
     position_bias     of cases in both orders: first place less last, over all contents 0
     gap               mean score of fresh answers less their mean verified worth
+    silence           share of fresh answers on which no verdict can be read, or which are too long for the judge
     self_preference   by how much fresh answers are scored above their worth, less the same of cases; both judged alone
 
 While one of them is beyond its bound, the judge's votes are no reward. What is remembered follows from the measures
@@ -50,6 +51,12 @@ class TrustConfig(StrictModel):
     max_self_preference: float = Field(
         default=0.2, ge=0, le=1, description="Scores of the policy's present answers over equal ones; 1 is never."
     )
+    max_silence: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of present answers without a verdict that can be read; 1 is never.",
+    )
 
 
 class Judged(NamedTuple):
@@ -69,8 +76,11 @@ class Judged(NamedTuple):
 Shown = Sequence[Judged]  # answers that were judged together, or one
 
 
-def measure(cases: Sequence[Shown], fresh: Sequence[Shown]) -> dict[str, float]:
-    """What a look shows; a measure that needs more than was judged is left out."""
+def measure(cases: Sequence[Shown], fresh: Sequence[Shown], unasked: int = 0) -> dict[str, float]:
+    """What a look shows; a measure that needs more than was judged is left out.
+
+    `unasked` are fresh answers that the judge could not be asked about.
+    """
     one_by_one = [own for shown in cases for own in shown]
     new = [own for shown in fresh for own in shown]
     found = {
@@ -79,6 +89,7 @@ def measure(cases: Sequence[Shown], fresh: Sequence[Shown]) -> dict[str, float]:
         "position_bias": position_bias(one_by_one),
         "gap": gap(new),
         "self_preference": self_preference(new, one_by_one),
+        "silence": silence(new, unasked),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -127,6 +138,12 @@ def self_preference(fresh: Sequence[Judged], cases: Sequence[Judged]) -> float |
         if len(own) >= LEAST and len(other) >= LEAST:
             differences.append(_mean(own) - _mean(other))
     return _mean(differences) if differences else None
+
+
+def silence(fresh: Sequence[Judged], unasked: int) -> float | None:
+    """The share on which nothing was said: a policy that gains by silencing the judge learns to."""
+    asked = len(fresh) + unasked
+    return (unasked + sum(own.score is None for own in fresh)) / asked if asked >= LEAST else None
 
 
 def _above(judged: Sequence[Judged]) -> list[float]:
@@ -184,6 +201,8 @@ class Trust:
              "raise judge.votes, or set judge.responses to 1"),
             ("self_preference", "judge_self_preference", own.max_self_preference, 1, "of the scale goes by whose an "
              "answer is", self.remedy or "take a frozen judge (judge.kind), or raise judge.share"),
+            ("silence", "judge_is_silenced", own.max_silence, 1, "of the policy's present answers have no verdict that "
+             "can be read", "read what silences it (judgments.jsonl), or raise judge.max_completion_length"),
         )  # fmt: skip
         for measured, name, bound, never, what, remedy in limits:
             value = abs(measures.get(measured, 0.0)) if measured == "position_bias" else measures.get(measured, 0.0)

@@ -11,12 +11,12 @@ Texts have other names in other files; those that are common are known, any othe
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from polymath.chat.encode import read_turns
-from polymath.domains.task import Message
+from polymath.chat.encode import Message, read_turns
 
 Record = Mapping[str, Any]
+Part = Literal["prompt", "completion", "system"]
 PROMPTS = ("prompt", "question", "query", "input")
 COMPLETIONS = ("completion", "response", "output", "answer", "chosen")
 ROLES = {
@@ -35,7 +35,7 @@ class Conversation:
     tools: tuple[Message, ...] = ()
 
 
-def conversation(record: Record, columns: Mapping[str, str]) -> Conversation:
+def conversation(record: Record, columns: Mapping[Part, str]) -> Conversation:
     """Raises `ValueError` saying what of a record cannot be used, and what to do."""
     messages = [_message(place, own) for place, own in enumerate(_messages(record, columns))]
     if system := _text(record.get(columns.get("system", "system")), "system"):
@@ -52,11 +52,13 @@ def conversation(record: Record, columns: Mapping[str, str]) -> Conversation:
     return Conversation(tuple(messages), tools)
 
 
-def _messages(record: Record, columns: Mapping[str, str]) -> list[Any]:
+def _messages(record: Record, columns: Mapping[Part, str]) -> list[Any]:
     """What is said in a record, in whichever layout it is."""
     for name in ("messages", "conversations"):
-        if record.get(name) and not columns:
-            return _listed(record[name], name)
+        if name in record and not columns:
+            if said := _listed(record[name], name):
+                return said
+            raise ValueError(f"{name} is empty")
     prompt, completion = _column(record, columns, "prompt"), _column(record, columns, "completion")
     asked = [record[prompt]]
     if prompt == "instruction" and (more := record.get("input")):
@@ -69,7 +71,7 @@ def _messages(record: Record, columns: Mapping[str, str]) -> list[Any]:
     return before + ([{"role": "assistant", "content": said}] if isinstance(said, str) else _listed(said, completion))
 
 
-def _column(record: Record, columns: Mapping[str, str], role: str) -> str:
+def _column(record: Record, columns: Mapping[Part, str], role: Literal["prompt", "completion"]) -> str:
     known = (columns[role],) if role in columns else ("instruction", *PROMPTS) if role == "prompt" else COMPLETIONS
     found = next((name for name in known if record.get(name) not in (None, "", [])), None)
     if found is None:

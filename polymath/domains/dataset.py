@@ -4,36 +4,18 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping
-from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from polymath.dataset.files import records
-from polymath.dataset.layouts import Conversation, conversation
+from polymath.dataset.layouts import Conversation, Part
+from polymath.dataset.reading import Read, read
 from polymath.domains.task import Message, Task
 from polymath.strict import StrictModel
 
 TOLD = 3  # rows that a message names
-
-
-class BadRow(NamedTuple):
-    """A row that cannot be used."""
-
-    path: Path
-    line: int
-    fault: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.fault}"
-
-
-class Read(NamedTuple):
-    """What files hold."""
-
-    conversations: tuple[Conversation, ...]
-    bad: tuple[BadRow, ...]
 
 
 class DatasetDomain(StrictModel):
@@ -41,7 +23,7 @@ class DatasetDomain(StrictModel):
 
     kind: Literal["dataset"] = "dataset"
     files: tuple[Path, ...] = Field(min_length=1, description="As many as there are, of any of these kinds.")
-    columns: Mapping[Literal["prompt", "completion", "system"], str] = Field(
+    columns: Mapping[Part, str] = Field(
         default={}, description="Names of columns, where they are not told by themselves."
     )
     bad_rows: NonNegativeInt = Field(
@@ -62,49 +44,33 @@ class DatasetDomain(StrictModel):
     @model_validator(mode="after")
     def _can_be_read(self) -> "DatasetDomain":
         found = self.read()
-        if len(found.bad) != self.bad_rows:
-            first = "; ".join(map(str, found.bad[:TOLD])) or "all of them can be"
-            count = f"{len(found.bad)} row{'' if len(found.bad) == 1 else 's'}"
-            raise ValueError(
-                f"{count} cannot be used, and bad_rows is {self.bad_rows}: {first}: mend them, or leave "
-                f"them out with bad_rows: {len(found.bad)}"
-            )
+        told = "; ".join(f"{place}: {fault}" for place, fault in islice(found.bad.items(), TOLD))
         if not found.conversations:
-            raise ValueError(f"no row in {', '.join(map(str, self.files))}")
+            raise ValueError(f"no row that can be used in {', '.join(map(str, self.files))}; {told or 'it is empty'}")
+        if (count := len(found.bad)) != self.bad_rows:
+            raise ValueError(
+                f"{count} row{'' if count == 1 else 's'} cannot be used, and bad_rows is {self.bad_rows}; "
+                f"{told or 'all can be'}: mend them, or leave them out with bad_rows: {count}"
+            )
         return self
 
     def read(self) -> Read:
         """The conversations, and what is none."""
-        changed = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in self.files)
-        return _read(self.files, json.dumps(dict(self.columns)), changed)
+        return read(self.files, self.columns)
 
     def tasks(self) -> Iterator[Task]:
         """Every answer of every conversation."""
-        for own in self.read().conversations:
+        for own in self.read().conversations.values():
             yield from tasks_of(own, self.reward)
 
     def draw(self, rng: random.Random) -> Task:
         """One of them."""
-        conversations = self.read().conversations
+        conversations = list(self.read().conversations.values())
         return rng.choice(tasks_of(rng.choice(conversations), self.reward))
 
     def source_files(self) -> tuple[Path, ...]:
         """What the tasks come from: when it changes, what was trained on them is out of date."""
         return self.files
-
-
-@cache
-def _read(files: tuple[Path, ...], columns: str, changed: tuple[int, ...]) -> Read:
-    conversations, bad = list[Conversation](), list[BadRow]()
-    for path in files:
-        for line, record in records(path):
-            try:
-                if isinstance(record, str):
-                    raise ValueError(record)
-                conversations.append(conversation(record, json.loads(columns)))
-            except ValueError as error:
-                bad.append(BadRow(path, line, str(error)))
-    return Read(tuple(conversations), tuple(bad))
 
 
 def tasks_of(own: Conversation, reward: str) -> list[Task]:

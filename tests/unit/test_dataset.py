@@ -139,14 +139,14 @@ def written(folder: Path, rows: list[Any]) -> Path:
 def test_bad_rows_are_told_by_line_and_never_dropped_in_silence(tmp_path: Path) -> None:
     path = written(tmp_path, [{"messages": [ASKED, SAID]}, "{\n", {"messages": []}])
     with pytest.raises(
-        ValueError, match=rf"2 rows cannot be used, and bad_rows is 0: {path}:2: no JSON.*{path}:3: none"
+        ValueError, match=rf"2 rows cannot be used, and bad_rows is 0; {path}:2: no JSON.*{path}:3: messages is empty"
     ):
         DatasetDomain(files=(path,))
     domain = DatasetDomain(files=(path,), bad_rows=2)
-    assert [bad.line for bad in domain.read().bad] == [2, 3] and len(domain.read().conversations) == 1
+    assert [place.line for place in domain.read().bad] == [2, 3] and len(domain.read().conversations) == 1
     with pytest.raises(ValueError, match="2 rows cannot be used, and bad_rows is 3"):
         DatasetDomain(files=(path,), bad_rows=3)
-    with pytest.raises(ValueError, match="no row in"):
+    with pytest.raises(ValueError, match="no row that can be used in"):
         DatasetDomain(files=(written(tmp_path, []),))
     with pytest.raises(ValueError, match="no such file"):
         DatasetDomain(files=(tmp_path / "none.jsonl",))

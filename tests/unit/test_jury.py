@@ -339,6 +339,17 @@ def test_a_phrase_that_the_judge_loves_is_found_out(tmp_path: Path) -> None:
     assert stage.jury.trust.holds() and len(stage.alarms) == 2
 
 
+@pytest.mark.parametrize(("judged", "unasked"), [([0, 0, None, None, None] * 4, 0), ([0] * 10, 10)])
+def test_a_judge_that_is_silenced_is_found_out(judged: list[float | None], unasked: int) -> None:
+    """Its few scores are right, and a completion without any is worth its group's mean, more than it deserves."""
+    measures = measure([], alone(*(Judged(score, 0.0) for score in judged)), unasked)
+    assert measures["gap"] == 0 and measures["silence"] >= 0.5
+    trust = Trust(TrustConfig())
+    (alarm,) = trust.feed(1, measures | {"agreement": 1.0})
+    assert alarm.name == "judge_is_silenced" and not trust.holds()
+    assert not trust.feed(11, measures | {"agreement": 1.0, "silence": 0.1}) and trust.holds()
+
+
 @pytest.mark.parametrize("responses", [1, 2])
 def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
     probe = [sum_row(a, b) for a in range(6) for b in range(6)]
