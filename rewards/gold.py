@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from polymath.completion import Completion, demonstrated
 from polymath.domains import Domain, held_out_tasks, is_evaluation_only, training_tasks
+from rewards.assessed import SelfVerification
 from rewards.base import RewardConfig, Verifier, Workbench
 from rewards.score import RewardError, Score, score_batch
 
@@ -35,7 +36,7 @@ def check_rewards(
     gold = [one for name, domain in domains.items() for one in gold_completions(name, domain, count, seed)]
     for reward in rewards:
         scores = asyncio.run(score_batch(reward.name, lambda own, reward=reward: reward(own, bench), gold))
-        if isinstance(reward, Verifier) and not any(scores):
+        if isinstance(reward, Verifier | SelfVerification) and not any(scores):
             verified = ", ".join(sorted({completion.reward for completion in gold}))
             raise GoldError(f"reward {reward.name!r} applies to no row of this stage, whose domains have {verified}")
         for completion, score in zip(gold, scores, strict=True):

@@ -75,6 +75,12 @@ class PolicyJudge(JudgeSettings):
         return path.expanduser().resolve() if path else None
 
     @model_validator(mode="after")
+    def _what_is_trained_has_a_share(self) -> "PolicyJudge":
+        if idle := sorted(self.model_fields_set & {"comparisons", "form"}) if not self.share else []:
+            raise ValueError(f"share is 0, so that {' and '.join(idle)} would do nothing: raise it, or leave them out")
+        return self
+
+    @model_validator(mode="after")
     def _a_share_is_of_something(self) -> "PolicyJudge":
         if self.comparisons is None and self.comparisons_share != type(self).model_fields["comparisons_share"].default:
             raise ValueError("comparisons_share goes with comparisons, the file that it is a share of")

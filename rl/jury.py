@@ -163,14 +163,16 @@ class Jury:
 
     def _cases(self, answer: Ask, answers: int) -> list[Batch]:
         """What the judge is asked at every look, from the first on that finds enough; several in both orders."""
+        # Of a look that is behind the last checkpoint, and will be made again, nothing is known
         known = read_json(self.folder.probe) if self.trust.looked_at is not None else None
-        if len(known or ()) < LEAST:
+        if not known or known["step"] > self.trust.looked_at or len(known["cases"]) < LEAST:
             rows = [dict(row) for row in self.probe for _ in range(answers)]
             answer(rows)
             hands = self._contrasts(rows, random.Random(0))
             hands += [hand[::-1] for hand in hands if len(hand) > 1]
-            write_json(self.folder.probe, self._fitting([self.dealer.labelled(hand).row for hand in hands]))
-        return cast(list[Batch], read_json(self.folder.probe))
+            cases = self._fitting([self.dealer.labelled(hand).row for hand in hands])
+            write_json(self.folder.probe, {"step": self.step, "cases": cases})
+        return cast(list[Batch], read_json(self.folder.probe)["cases"])
 
     def _fresh_hands(self, fresh: Sequence[Batch]) -> list[Batch]:
         """What the policy answers now, shown as votes are asked for: alone, or several answers to a prompt together."""

@@ -19,9 +19,8 @@ stages:
 """
 
 
-def polymath(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    arguments = arguments or ("run", "own.yaml", "--run-dir", "run")
-    command = [sys.executable, "-m", "polymath.cli", *arguments]
+def polymath(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "polymath.cli", "run", "own.yaml", "--run-dir", "run"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
 
@@ -39,31 +38,3 @@ def test_own_conversations_are_learned_and_scored(environment: dict[str, str], t
     assert done.returncode == 0, done.stderr
     (score,) = json.loads((tmp_path / "run/report/summary.json").read_text())["scores"]
     assert score["domain"] == "orders" and score["n"] == 8
-    (tmp_path / "orders.jsonl").write_text("\n".join(lines[:-1]))  # what was trained on it is out of date
-    again = polymath(tmp_path, environment)
-    assert again.returncode == 0 and "tuned: starts" in again.stdout + again.stderr
-
-
-def test_a_recipe_is_written_for_what_was_found(environment: dict[str, str], tmp_path: Path) -> None:
-    rows = [{"prompt": f"order {place}", "completion": f"{place} ok"} for place in range(40)]
-    rows += [rows[7], {"prompt": "Mail bob@example.com", "completion": "done"}]
-    (tmp_path / "mine.jsonl").write_text("\n".join([*map(json.dumps, rows), "{"]))
-    done = polymath(tmp_path, environment, "new", "mine", "--data", "mine.jsonl")
-    assert done.returncode == 0, done.stderr
-    assert "42, and 1 that cannot be used" in done.stdout and "1 rows say what an earlier one says" in done.stdout
-    notes = [json.loads(line) for line in (tmp_path / "mine.rows.jsonl").read_text().splitlines()]
-    found = [(note["line"], note["finding"]) for note in notes]
-    assert found == [(43, "cannot be used"), (41, "twice"), (42, "e-mail address")]
-    shown = polymath(tmp_path, environment, "run", "mine.yaml", "--dry-run")
-    assert shown.returncode == 0 and "tuned" in shown.stdout and "scores" in shown.stdout, shown.stderr
-    for arguments, fault in {
-        ("mine", "--data", "mine.jsonl"): "mine.yaml: is there already",
-        ("Mine", "--data", "mine.jsonl"): "NAME 'Mine'",
-        ("other", "--data", "none.jsonl"): "none.jsonl: no such file",
-        ("other", "--data", "mine.jsonl", "--model", "./none"): "--model ./none",
-        ("other", "--data", "mine.jsonl", "--column", "prompt"): "each reads prompt=NAME",
-        ("other", "--data", "mine.jsonl", "--column", "prompt=frage"): "no row that can be used",
-    }.items():
-        refused = polymath(tmp_path, environment, "new", *arguments)
-        assert refused.returncode == 2 and fault in refused.stderr and "Traceback" not in refused.stderr
-    assert not (tmp_path / "other.yaml").exists()

@@ -14,7 +14,14 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGER, VERDICTS = (f"tests.data.judging.larger:{name}" for name in ("Larger", "Verdicts"))
-TRUST = {"probe_steps": 2, "probe_prompts": 8, "max_same_verdict": 1, "max_gap_growth": 2, "max_self_preference": 1}
+TRUST = {
+    "probe_steps": 2,
+    "probe_prompts": 8,
+    "max_same_verdict": 1,
+    "max_gap_growth": 2,
+    "max_self_preference": 1,
+    "max_silence": 1,
+}
 JUDGE: dict[str, Any] = {"think": "non_think", "max_completion_length": 8, "trust": TRUST | {"min_agreement": 0}}
 RECIPE: dict[str, Any] = {
     "name": "larger",

@@ -356,14 +356,14 @@ def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
     wrong_half = iter(range(10**6))
     first = Stage(tmp_path, honest, probe=probe, responses=responses)
     first.look(5, a_policy(lambda a, b: str(a + b + next(wrong_half) % 2)), 2)
-    cases = read_json(first.folder.probe)
+    cases = read_json(first.folder.probe)["cases"]
     labels = [json.loads(case["answer"])["labels"] for case in cases]
     assert sum(map(sum, labels)) * 2 == sum(map(len, labels)) >= 36  # as many right as wrong
     again = Stage(tmp_path, honest, probe=probe, responses=responses)
     again.jury.begin(14)
     assert again.jury.trust.holds() and not again.jury.is_due() and again.jury.trust.is_due(15)
     again.look(15, a_policy(sometimes_wrong), 2)
-    assert read_json(again.folder.probe) == cases
+    assert read_json(again.folder.probe)["cases"] == cases
 
 
 def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Path) -> None:
@@ -415,6 +415,7 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ({"judge": {}}, "has 0 of it"),
         ({"judge": {}, "rewards": ["rubric", "rubric"]}, "has 2 of it"),
         ({"judge": {"share": 1}, "rewards": ["rubric"]}, "share"),
+        ({"judge": {"share": 0, "form": "best"}, "rewards": ["rubric"]}, "form would do nothing"),
         ({"judge": {"responses": 10}, "rewards": ["rubric"]}, "responses"),
         ({"judge": {"responses": 5}, "rewards": ["rubric"], "num_generations": 4}, "num_generations = 4 are all"),
         ({"judge": {}, "rewards": ["rubric"], "per_device_train_batch_size": 8}, "no place for judging tasks"),
@@ -477,7 +478,13 @@ def test_cases_are_looked_for_until_there_are_enough(tmp_path: Path) -> None:
     stage.look(1, a_policy(lambda a, b: "never"), 2)
     assert [alarm.name for alarm in stage.alarms] == ["judge_unknown"] and not stage.jury.trust.holds()
     stage.look(11, a_policy(sometimes_wrong), 2)
-    assert stage.jury.trust.holds() and len(read_json(stage.folder.probe)) >= 8
+    assert stage.jury.trust.holds() and len(read_json(stage.folder.probe)["cases"]) >= 8
+    # Killed before the next checkpoint: of the second look the cases are left, and it is made again as it was made
+    lines = stage.folder.looks.read_text().splitlines(keepends=True)
+    stage.folder.looks.write_text(lines[0])
+    again, sizes = Stage(tmp_path, honest, probe=stage.jury.probe), []
+    again.look(11, lambda rows: (sizes.append(len(rows)), a_policy(sometimes_wrong)(rows))[1], 2)
+    assert sizes == [32, 16]
 
 
 @contextmanager

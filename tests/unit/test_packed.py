@@ -128,8 +128,9 @@ def test_a_model_that_autocast_rounds_may_be_packed(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match="nats off"):
         use_packed_attention(model)
     model.set_attn_implementation("eager")
+    AcceleratorState._reset_state(reset_partial_state=True)  # that of tests before this one, and its own
     Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model, evaluation_mode=True)
-    AcceleratorState._reset_state(reset_partial_state=True)  # which tests after this one would find
+    AcceleratorState._reset_state(reset_partial_state=True)
     use_packed_attention(model)
 
 

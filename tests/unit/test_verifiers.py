@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from polymath.domains.task import Task, question, reply
 from polymath.run_dir import append_line, read_lines
 from polymath.sandbox_config import SandboxConfig
 from rewards import LengthPenalty, OwnVerifier, PythonReward, Score, Workbench
+from rewards.assessed import SelfVerification
 from rewards.code_tests import CodeTests, same
 from rewards.gold import GoldError, check_gold, check_rewards, gold_completions
 from rewards.math_answer import MathAnswer, final_answer
@@ -154,9 +156,8 @@ def test_the_answer_that_is_meant() -> None:
 # ---- domains
 
 
-DOMAINS: list[Domain] = [CodeDomain(), InstructDomain(max_instructions=3), AgentDomain(), BfclDomain(), GymDomain()]
-pytest.importorskip("reasoning_gym")
-pytest.importorskip("bfcl_eval")
+DOMAINS: list[Domain] = [CodeDomain(), InstructDomain(max_instructions=3), AgentDomain(), BfclDomain()]
+DOMAINS += [GymDomain()] if find_spec("reasoning_gym") else []  # an extra that takes minutes to install
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.kind)
@@ -312,5 +313,7 @@ def test_the_rewards_of_a_stage_are_tried_before_it_starts(bench: Workbench) -> 
         GoldError, match=r"reward 'math_answer' applies to no row of this stage, whose domains have code_tests"
     ):
         check_rewards((MathAnswer(),), domains, bench, 0)
+    with pytest.raises(GoldError, match=r"reward 'self_verification' applies to no row of this stage"):
+        check_rewards((SelfVerification(),), domains, bench, 0)
     with pytest.raises(RewardError, match=r"reward 'json:dumps' raised TypeError: "):
         check_rewards((PythonReward(name="json:dumps"),), domains, bench, 0)

@@ -1,0 +1,75 @@
+"""`polymath new`: what it finds in files, the recipe that it writes, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from polymath.cli import app
+from polymath.dataset.inspection import PATTERNS
+from polymath.recipe import load_recipe
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    rows = [{"prompt": f"order {place}", "completion": f"{place} ok"} for place in range(40)]
+    rows += [rows[7], {"prompt": "Mail bob@example.com", "completion": "done"}]
+    (tmp_path / "mine.jsonl").write_text("\n".join([*map(json.dumps, rows), "{"]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def new(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["new", *arguments])
+
+
+def test_a_recipe_is_written_for_what_was_found(folder: Path) -> None:
+    done = new("mine", "--data", "mine.jsonl")
+    assert done.exit_code == 0, done.output
+    assert "42, and 1 that cannot be used" in done.output and "1 rows say what an earlier one says" in done.output
+    notes = [json.loads(line) for line in (folder / "mine.rows.jsonl").read_text().splitlines()]
+    found = [(note["line"], note["finding"]) for note in notes]
+    assert found == [(43, "cannot be used"), (41, "twice"), (42, "e-mail address")]
+    recipe = load_recipe(folder / "mine.yaml", [])
+    assert [*recipe.stages] == ["tuned", "scores"] and recipe.domains["mine"].model_dump()["bad_rows"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("Mine", "--data", "mine.jsonl"), "NAME 'Mine'"),
+        (("../mine", "--data", "mine.jsonl"), "NAME '../mine'"),
+        (("mine", "--data", "none.jsonl"), "none.jsonl: no such file"),
+        (("mine", "--data", "mine.jsonl", "--model", "./none"), "--model ./none: no such folder"),
+        (("mine", "--data", "mine.jsonl", "--column", "prompt"), "each reads prompt=NAME"),
+        (("mine", "--data", "mine.jsonl", "--column", "query=a"), "each reads prompt=NAME"),
+        (("mine", "--data", "mine.jsonl", "--column", "prompt=frage"), "no row that can be used"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_and_nothing_written(folder: Path, arguments: list[str], fault: str) -> None:
+    refused = new(*arguments)
+    assert refused.exit_code == 2 and fault in refused.output
+    assert [path.name for path in folder.iterdir()] == ["mine.jsonl"]
+
+
+def test_what_is_there_is_not_written_over(folder: Path) -> None:
+    (folder / "mine.yaml").write_text("mine")
+    refused = new("mine", "--data", "mine.jsonl")
+    assert refused.exit_code == 2 and "mine.yaml: is there already" in refused.output
+    assert (folder / "mine.yaml").read_text() == "mine" and not (folder / "mine.rows.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("-----BEGIN RSA PRIVATE KEY-----", "private key"),
+        ("key AKIAABCDEFGHIJKLMNOP", "AWS key"),
+        ("ghp_" + "a1" * 18, "GitHub token"),
+        ("password: hunter2hunter2", "password"),
+        ("ann@mail.example.org,", "e-mail address"),
+        ("the password is not told, and 5 @ 3 is no address", None),
+    ],
+)
+def test_what_looks_like_a_secret(text: str, kind: str | None) -> None:
+    assert [name for name, pattern in PATTERNS.items() if pattern.search(text)] == ([kind] if kind else [])
