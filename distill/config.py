@@ -111,7 +111,7 @@ class OpdConfig(TaughtConfig, RolloutConfig):
     def _rewards_are_of_what_was_drawn(self) -> "OpdConfig":
         if self.outcome_weight and (self.top_k or self.top_p < 1):
             raise ValueError("outcome_weight needs tokens that can be any: take out top_k and top_p")
-        if "rewards" in self.model_fields_set and not self.outcome_weight and self.rewards != (OwnVerifier(),):
+        if self.changes("rewards") and not self.outcome_weight:
             raise ValueError("rewards count for nothing without outcome_weight: set it (0.5, say), or take them out")
         return self
 

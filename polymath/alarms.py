@@ -11,7 +11,7 @@ class Alarm:
 
     name: str
     step: int
-    of: str | None  # the think mode or the teacher, where it is one's
+    of: str | None  # the think mode, the teacher or the domain, where it is one's
     value: float
     bound: float
     message: str

@@ -27,5 +27,8 @@ class EvalConfig(StageConfig, EngineConfig):
     def parents(self) -> tuple[str, ...]:
         return self.models
 
+    def held_out_prompts(self) -> int:
+        return self.num_prompts
+
     def domain_names(self) -> tuple[str, ...]:
         return self.domains

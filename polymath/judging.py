@@ -31,8 +31,13 @@ VERDICT = re.compile(rf"Scores: ({NUMBER}(?:, {NUMBER})*)")
 OTHER_VERDICT = re.compile(r"\bscores?\W*:", re.IGNORECASE)
 CRITERION = re.compile(r"- (?P<text>\S.*?)(?: \(weight (?P<weight>[1-9])\))?")
 MOST_CRITERIA = 9
-GAP = "[\\s\\u00ad\\u200b-\\u200f\\u2060\\ufeff]*"  # what may hide in a tag
-TAG = re.compile(rf"[<\ufe64\uff1c](?={GAP}[/\uff0f]?{GAP}(?:tasks?|references?|responses?)\b)", re.IGNORECASE)
+STATED = re.compile(r"\W*+scores?[^\w:]*+:[\W\d]*+", re.IGNORECASE)  # a line that is nothing but a score
+UNSEEN = "\\s\\u00ad\\u034f\\u180e\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff"
+TAGS = "|".join(f"[{UNSEEN}]*".join(name) for name in ("task", "reference", "response"))
+TAG = re.compile(
+    rf"[<\u2039\u2329\u27e8\u3008\ufe64\uff1c](?=[{UNSEEN}]*+(?:[/\u2044\u2215\uff0f][{UNSEEN}]*+)?(?:{TAGS}))",
+    re.IGNORECASE,
+)
 
 
 def _can_be_shown(text: str) -> str:
@@ -85,7 +90,8 @@ def judge_prompt(rubric: Rubric, task: str, responses: Sequence[str]) -> str:
     parts.append(_inside("task", task))
     if rubric.reference:
         parts.append(_inside("reference", rubric.reference))
-    parts += [_inside(f"response {place}" if several else "response", own) for place, own in enumerate(responses, 1)]
+    shown = map(without_scores, responses)
+    parts += [_inside(f"response {place}" if several else "response", own) for place, own in enumerate(shown, 1)]
     form = verdict([0] * (len(responses) if several else len(rubric.criteria)))
     return "\n".join([*parts, f'End with one line of whole numbers in their order: "{form}", or higher.'])
 
@@ -97,6 +103,11 @@ def _inside(tag: str, text: str) -> str:
 
 def _guarded(text: str) -> str:
     return TAG.sub("&lt;", text)
+
+
+def without_scores(response: str) -> str:
+    """What a response says but for the scores that it gives itself, which are no matter of somebody else's verdict."""
+    return "\n".join(line for line in response.split("\n") if not STATED.fullmatch(line))
 
 
 def verdict(scores: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from polymath import launch
-from polymath.domains import Domain
+from polymath.domains import Domain, held_out_tasks
 from polymath.domains.python import find_module
 from polymath.hardware import Slots, gpus
 from polymath.launch import StageProcesses
@@ -221,6 +221,16 @@ def check_hardware(plans: Iterable[Plan]) -> None:
             raise StageFailed(f"stage {name}: fsdp shards over GPUs, and this machine has none: take it out")
 
 
+def _check_held_out(job: StageJob) -> None:
+    """Raise `ValueError` where a domain has fewer held-out tasks than the stage is going to ask for."""
+    count = job.config.held_out_prompts()
+    for name, domain in job.domains.items() if count else ():
+        try:
+            held_out_tasks(domain, count, job.seed)
+        except ValueError as error:
+            raise ValueError(f"stage {job.name}, domain {name}: {error}") from error
+
+
 def _slots() -> Slots:
     return Slots(gpus() or [str(core) for core in range(os.cpu_count() or 1)])
 
@@ -261,6 +271,7 @@ class Pipeline:
             try:
                 check_gold(domains, bench, self.seed)
                 for job in judging:
+                    _check_held_out(job)
                     check_rewards(getattr(job.config, "rewards", ()), job.domains, bench, self.seed)
                 protections = bench.protections()
             except (ValueError, SandboxError, ImportError) as error:

@@ -210,9 +210,9 @@ def _known_keys(location: Location, data: dict[str, Any]) -> list[str]:
             return _keys(TinyModel if "init" in data["model"] else PretrainedModel)
         case ("modes", _, _):
             return _keys(ModeConfig)
-        case ("stages", name, "rewards", int(place), _):
-            reward = data["stages"][name]["rewards"][place]["name"]
-            return _keys(REWARD_TYPES.get(reward, PythonReward))
+        case ("stages", name, "rewards", int(place), *path, _):
+            reward = data["stages"][name]["rewards"][place]
+            return _keys(_within(REWARD_TYPES.get(reward["name"], PythonReward), path, reward))
         case ("stages", name, *path, _):
             stage = data["stages"][name]
             return _keys(_within(STAGE_TYPES[stage["kind"]], path, stage))

@@ -34,8 +34,9 @@ def write_page(recipe: Recipe, run: RunDir, folders: Mapping[str, StageDir], env
 
 
 def _steps(folder: StageDir) -> Steps:
-    steps: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: {"rollouts": [], "judgments": []})
-    for kind, path in (("rollouts", folder.rollouts), ("judgments", folder.judgments)):
+    paths = {"rollouts": folder.rollouts, "judgments": folder.judgments, "rubrics": folder.rubrics}
+    steps: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: {kind: [] for kind in paths})
+    for kind, path in paths.items():
         for line in read_lines(path):
             steps[line.pop("step")][kind].append(line)
     return dict(sorted(steps.items()))
@@ -52,4 +53,4 @@ def _thinned(steps: Steps, most: int) -> Steps:
 
 def _where(folder: StageDir, run: Path) -> str:
     own = folder.path.relative_to(run)
-    return f"{own / folder.rollouts.name} and {folder.judgments.name}"
+    return f"{own / folder.rollouts.name}, {folder.judgments.name} and {folder.rubrics.name}"

@@ -72,6 +72,10 @@ class StageConfig(StrictModel):
         """The domains whose tasks this stage draws."""
         return ()
 
+    def held_out_prompts(self) -> int:
+        """How many held-out tasks of each domain it looks at."""
+        return 0
+
     def processes(self) -> int:
         """How many run it together; each has a GPU of its own where there are any."""
         return 1

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from polymath.completion import Completion
-from polymath.judging import VERDICT, read_verdict
+from polymath.judging import read_verdict
 from polymath.strict import StrictModel
 from rewards.base import RewardConfig, Verifier, Workbench
 from rewards.score import Score
@@ -34,7 +34,7 @@ class Assessed(Verifier):
 
     async def verify(self, completion: Completion, bench: Workbench) -> Score:
         row = Assessable.model_validate_json(completion.answer)
-        answer, last = _parted(completion)
+        answer, _, last = completion.content.rstrip("\n").rpartition("\n")
         if not answer.strip():
             return Score(0.0, faults=("no answer",))
         try:
@@ -47,17 +47,6 @@ class Assessed(Verifier):
         side = "worth_if_sure" if stated > 0.5 else "worth_if_unsure"
         parts = {"stated": stated, "assessment": 1 - abs(stated - worth), side: worth}
         return Score(worth, parts, inner.faults)
-
-
-def without_own_score(completion: Completion) -> str:
-    """What a completion says but for the score that it gives itself, which is no matter of somebody else's verdict."""
-    answer, last = _parted(completion)
-    return answer if completion.reward == "assessed" and VERDICT.fullmatch(last) else completion.content
-
-
-def _parted(completion: Completion) -> tuple[str, str]:
-    answer, _, last = completion.content.rstrip("\n").rpartition("\n")
-    return answer, last
 
 
 class SelfVerification(RewardConfig):

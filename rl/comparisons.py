@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from polymath.judging import Rubric, Showable
 from polymath.strict import StrictModel
 
-Label = Annotated[float, Field(ge=0, le=1)]
+Label = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 class Comparison(StrictModel):
@@ -20,7 +20,7 @@ class Comparison(StrictModel):
 
     task: Showable = Field(min_length=1)
     responses: tuple[Showable, ...] = Field(min_length=1, max_length=9)
-    best: int | None = Field(default=None, ge=0)
+    best: int | None = Field(default=None, ge=0, strict=True)
     labels: tuple[Label, ...] = ()
     rubric: Rubric | None = None
 
@@ -46,7 +46,7 @@ class Comparison(StrictModel):
 def read_comparisons(path: Path, rubric: Rubric | None) -> list[Comparison]:
     """All of a file's, with this rubric where a line has none. Raises `ValueError` that names file, line and field."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     found = [_read(line, f"{path}:{number}", rubric) for number, line in enumerate(lines, 1) if line.strip()]

@@ -80,6 +80,16 @@ class GrpoConfig(RolloutConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_judge_writes_what_is_not_there(self) -> "GrpoConfig":
+        has_one = any(isinstance(reward, RubricReward) and reward.rubric for reward in self.rewards)
+        if self.judge is not None and self.judge.writes_rubrics and has_one:
+            raise ValueError("judge.writes_rubrics: the reward 'rubric' has one, so none is written: leave one out")
+        return self
+
+    def held_out_prompts(self) -> int:
+        return self.judge.trust.probe_prompts if self.judge else 0
+
     def parents(self) -> tuple[str, ...]:
         return (*super().parents(), *([self.judge.from_] if isinstance(self.judge, FrozenJudge) else []))
 

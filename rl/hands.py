@@ -3,8 +3,9 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from polymath.chat import Format
 from polymath.completion import Completion
@@ -13,11 +14,11 @@ from polymath.domains.task import question
 from polymath.judging import Rubric, Vote, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
 from polymath.run_dir import StageDir, append_line, read_lines
 from rewards import RubricReward
-from rewards.assessed import without_own_score
 from rl.comparisons import Comparison
 from rl.judge_config import JudgeSettings
 
 Batch = dict[str, Any]
+T = TypeVar("T")
 Ask = Callable[[list[Batch]], object]  # samples rows, and puts what was written into each as `sample`
 Labelled = tuple[Batch, float]  # a completion's row, and what its verifier says
 RUBRIC_SCALE = 10  # of the rubrics that a judge writes itself
@@ -87,13 +88,14 @@ class Dealer:
 
     def _take_rubric(self, task: str, row: Batch, step: int) -> None:
         own: Completion = row["sample"]
-        line = {"step": step, "task": task, "reasoning": own.reasoning, "content": own.content, "rubric": None}
+        line = {"step": step, "task": task, "asked": row["asked"], "reasoning": own.reasoning, "content": own.content}
+        line |= {"rubric": None, "faults": []}
         self.tries[task] += 1
         try:
             self.written[task] = read_rubric("" if own.faults else own.content, RUBRIC_SCALE)
             line["rubric"] = self.written[task].model_dump()
         except ValueError as error:
-            line["fault"] = str(error)
+            line["faults"] = [str(error)]
         append_line(self.folder.rubrics, line)
 
     def why_worthless(self, row: Batch) -> str:
@@ -128,7 +130,7 @@ class Dealer:
     def _hand(self, shown: Sequence[Batch], labels: Sequence[float]) -> Hand:
         rubric = self.rubric(shown[0])
         assert rubric is not None
-        row = self._asking(rubric, shown[0]["asked"], [without_own_score(own["sample"]) for own in shown], labels)
+        row = self._asking(rubric, shown[0]["asked"], [own["sample"].content for own in shown], labels)
         return Hand(list(shown), row | {"of": [own["sample"].name for own in shown]})
 
     def _asking(self, rubric: Rubric, task: str, responses: Sequence[str], labels: Sequence[float]) -> Batch:
@@ -154,9 +156,18 @@ def dealt(rows: Sequence[Batch], most: int, rng: random.Random) -> list[list[Bat
     return [rows[place::hands] for place in range(hands)]
 
 
+def in_turn(piles: Iterable[Sequence[T]], size: int) -> list[T]:
+    """So many of each pile, then of each again, until all are taken."""
+    turns = [[pile[start : start + size] for start in range(0, len(pile), size)] for pile in piles]
+    return [one for turn in zip_longest(*turns, fillvalue=()) for some in turn for one in some]
+
+
 def contrasts(prompts: Sequence[Sequence[Labelled]], responses: int, rng: random.Random) -> list[list[Labelled]]:
-    """Of different answers to each prompt: single ones, right and wrong in turn, or a right one among wrong ones."""
-    sides = [([own for own in a if own[1] > 0.5], [own for own in a if own[1] <= 0.5]) for a in prompts]
+    """Of different answers to each prompt: single ones, right and wrong in turn, or a right one among wrong ones.
+
+    What is half right is on no side of the scale, and says nothing of a judge.
+    """
+    sides = [([own for own in a if own[1] > 0.5], [own for own in a if own[1] < 0.5]) for a in prompts]
     if responses == 1:
         right, wrong = ([own for side in sides for own in side[place]] for place in (0, 1))
         pairs = zip(rng.sample(right, len(right)), rng.sample(wrong, len(wrong)), strict=False)

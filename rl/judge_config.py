@@ -35,6 +35,14 @@ class JudgeSettings(StrictModel):
     )
     trust: TrustConfig = Field(default=TrustConfig(), description="When its votes are a reward.")
 
+    @model_validator(mode="after")
+    def _what_is_bound_can_be_seen(self) -> "JudgeSettings":
+        unseen = "max_position_bias" if self.responses == 1 else "max_self_preference"
+        if self.trust.changes(unseen) and getattr(self.trust, unseen) < 1:
+            how = "several responses are judged together" if self.responses == 1 else "each response is judged alone"
+            raise ValueError(f"trust.{unseen} is measured where {how}; responses is {self.responses}: leave it out")
+        return self
+
     def mode(self) -> ModeConfig:
         """How its prompts are rendered, and its budget."""
         return ModeConfig(think=self.think, max_completion_length=self.max_completion_length)
@@ -76,13 +84,13 @@ class PolicyJudge(JudgeSettings):
 
     @model_validator(mode="after")
     def _what_is_trained_has_a_share(self) -> "PolicyJudge":
-        if idle := sorted(self.model_fields_set & {"comparisons", "form"}) if not self.share else []:
+        if not self.share and (idle := [name for name in ("comparisons", "form") if self.changes(name)]):
             raise ValueError(f"share is 0, so that {' and '.join(idle)} would do nothing: raise it, or leave them out")
         return self
 
     @model_validator(mode="after")
     def _a_share_is_of_something(self) -> "PolicyJudge":
-        if self.comparisons is None and self.comparisons_share != type(self).model_fields["comparisons_share"].default:
+        if self.comparisons is None and self.changes("comparisons_share"):
             raise ValueError("comparisons_share goes with comparisons, the file that it is a share of")
         return self
 
@@ -111,7 +119,7 @@ class ExternalJudge(JudgeSettings):
 
     @model_validator(mode="after")
     def _reasons_as_it_likes(self) -> "ExternalJudge":
-        if "think" in self.model_fields_set:
+        if self.changes("think"):
             raise ValueError("think is how a model of the run is asked, and a url gets messages: take it out")
         return self
 

@@ -23,6 +23,7 @@ from rl.judge_config import ExternalJudge, FrozenJudge
 Batch = dict[str, Any]
 RETRIES = 4  # of one call, after a second, two, four, eight
 BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
+REFUSED = (400, 413, 422)  # what may be about one request: too long, or not allowed there
 
 
 class FrozenModel:
@@ -54,8 +55,15 @@ class FrozenModel:
             row["sample"] = read(row, episode.turns, episode.turn_ids, self.tokenizer, self.form, episode.name)
 
 
+class _RefusedError(RuntimeError):
+    """A request was turned down, and may be the only one that is."""
+
+
 class ExternalModel:
-    """A model behind a URL. A call that fails for a while is made again; one that goes on failing ends the stage."""
+    """A model behind a URL. A call that fails for a while is made again; one that goes on failing ends the stage.
+
+    So does one that is turned down, unless others are answered: then nothing is said of what it asked about.
+    """
 
     def __init__(self, config: ExternalJudge) -> None:
         self.config = config
@@ -63,6 +71,7 @@ class ExternalModel:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(base_url=config.url, headers=headers, timeout=config.seconds)
         self.pool = ThreadPoolExecutor(config.at_once)
+        self.has_answered = False
 
     def fits(self, row: Batch) -> bool:
         """Whoever answers knows his own limits, and says so."""
@@ -70,8 +79,21 @@ class ExternalModel:
 
     def ask(self, rows: list[Batch]) -> None:
         """All rows, some at a time."""
-        for row, sample in zip(rows, self.pool.map(self._answer, rows), strict=True):
-            row["sample"] = sample
+        refusals: list[_RefusedError] = []
+        for row, answer in zip(rows, self.pool.map(self._tried, rows), strict=True):
+            if isinstance(answer, _RefusedError):
+                refusals.append(answer)
+                answer = _completion(row, "", "", (Fault(0, str(answer)),))
+            row["sample"] = answer
+        self.has_answered = self.has_answered or len(refusals) < len(rows)
+        if refusals and not self.has_answered:
+            raise refusals[0]
+
+    def _tried(self, row: Batch) -> Completion | _RefusedError:
+        try:
+            return self._answer(row)
+        except _RefusedError as error:
+            return error
 
     def _answer(self, row: Batch) -> Completion:
         config = self.config
@@ -85,14 +107,13 @@ class ExternalModel:
         try:
             choice = answer.json()["choices"][0]
             said = choice["message"]
-            cut = [Fault(0, "it was cut off")] if choice.get("finish_reason") == "length" else []
+            cut = (Fault(0, "it was cut off"),) if choice.get("finish_reason") == "length" else ()
             reasoning = _text(said.get("reasoning_content") or said.get("reasoning"))
-            turn = {"content": _text(said["content"]), "reasoning": reasoning, "tool_calls": [], "faults": cut}
+            return _completion(row, _text(said["content"]), reasoning, cut)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RuntimeError(
                 f"judge.url {config.url}: no chat completion: {answer.text[:300]!r}; does it speak as OpenAI does?"
             ) from error
-        return Completion((turn,), row["reward"], row["answer"], prompt=row["prompt"])
 
     def _called(self, body: dict[str, Any]) -> httpx.Response:
         said = ""
@@ -106,6 +127,8 @@ class ExternalModel:
             if answer.is_success:
                 return answer
             said = f"{answer.status_code}: {answer.text[:300].strip()}"
+            if answer.status_code in REFUSED:
+                raise _RefusedError(f"judge.url {self.config.url}: {said}")
             if answer.status_code not in BUSY:
                 break
         config = self.config
@@ -113,6 +136,11 @@ class ExternalModel:
             f"judge.url {config.url}: {said}; is it up, is judge.model {config.model!r} its name there, and does "
             f"{config.api_key_env} hold its key? The stage goes on from its last checkpoint with `polymath resume`"
         )
+
+
+def _completion(row: Batch, content: str, reasoning: str, faults: tuple[Fault, ...]) -> Completion:
+    turn = {"content": content, "reasoning": reasoning, "tool_calls": [], "faults": list(faults)}
+    return Completion((turn,), row["reward"], row["answer"], prompt=row["prompt"])
 
 
 def _text(content: Any) -> str:

@@ -12,9 +12,8 @@ formula for this; what a verdict is worth is DeepSeek-GRM's or DeepSeekMath-V2's
 import asyncio
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -27,7 +26,7 @@ from polymath.run_dir import StageDir, append_line, read_json, read_lines, write
 from rewards import Judgment, RubricReward
 from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
-from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, contrasts, dealt, verdict_of
+from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, contrasts, dealt, in_turn, verdict_of
 from rl.judge_config import JudgeSettings, PolicyJudge
 from rl.trust import LEAST, Judged, Trust, agreement, measure
 
@@ -47,7 +46,7 @@ class Jury:
         tell: Callable[[Alarm], None],
     ) -> None:
         self.config, self.scorer, self.folder = config, scorer, folder
-        self.judge, self.probe, self.tell = judge, list(probe), tell
+        self.judge, self.tell = judge, tell
         (reward,) = (own for own in scorer.settings.values() if isinstance(own, RubricReward))
         self.dealer = Dealer(config, reward, form, folder, judge)
         judgments = [place for place, own in enumerate(scorer.settings.values()) if isinstance(own, Judgment)]
@@ -57,25 +56,32 @@ class Jury:
         if isinstance(config, PolicyJudge) and config.comparisons:
             theirs = read_comparisons(config.comparisons, reward.rubric)
             self.from_people = self._fitting([self.dealer.from_people(own) for own in theirs])
-        self.trust, self.step = Trust(config.trust, config.remedy), 0
+        brings = [row for row in probe if row["rubric"] or reward.rubric or config.writes_rubrics]
+        self.probe = brings or list(probe)  # in a domain without any rubric nothing is judged
+        domains = list(dict.fromkeys(row["domain"] for row in self.probe))
+        self.trust = {name: Trust(config.trust, config.remedy, name if domains[1:] else None) for name in domains}
+        self.looked_at: int | None = None  # the step of the last look
+        self.step = 0
 
     def begin(self, step: int) -> None:
         """From now on it is about this step."""
         if not self.step:  # what a run that is gone on with has left: lines behind its last checkpoint are gone by now
             self.dealer.remember()
             for line in read_lines(self.folder.looks):
-                self.trust.feed(line["step"], line)
+                self.trust[line["domain"]].feed(line["step"], line)
+                self.looked_at = line["step"]
         self.step = step
 
     def vote(self, rows: Sequence[Batch], size: int, seed: str) -> None:
         """Give each completion, in groups of `size`, its votes, where a rubric applies and the judge is trusted."""
-        if not self.trust.holds():
-            return
-        self.dealer.write_rubrics(rows, self.step)
+        trusted = {name for name, own in self.trust.items() if own.holds()}
+        groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+        groups = [group for group in groups if group[0]["domain"] in trusted]
+        self.dealer.write_rubrics([row for group in groups for row in group], self.step)
         rng = random.Random(seed)
         hands: list[Hand] = []
-        for start in range(0, len(rows), size):
-            group = [row for row in rows[start : start + size] if self.dealer.rubric(row)]
+        for group in groups:
+            group = [row for row in group if self.dealer.rubric(row)]
             for row in group:
                 if why := self.dealer.why_worthless(row):
                     _add_vote(row, Vote(0.0, fault=why))
@@ -91,9 +97,12 @@ class Jury:
     def tasks(self, rows: Sequence[Batch], count: int, rng: random.Random) -> list[Batch]:
         """`count` judging tasks or fewer, and behind them what else there is: from people, and of completions.
 
-        Of completions those whose worth a verifier knows; of single ones, right and wrong in turn.
+        Of completions those whose worth a verifier knows; of single ones, right and wrong in turn, in each domain: else
+        they could be told apart by it.
         """
-        own = self._fitting([self.dealer.labelled(hand).row for hand in self._contrasts(rows, rng)])
+        found = self._contrasts(rows, rng)
+        own = in_turn(found.values(), 2 if self.config.responses == 1 else 1)
+        own = self._fitting([self.dealer.labelled(hand).row for hand in own])
         drawn = rng.sample(self.from_people, len(self.from_people))
         share = self.config.comparisons_share if isinstance(self.config, PolicyJudge) else 0.0
         first = min(int(count * share + rng.random()), len(drawn))  # on the mean so many, however few tasks there are
@@ -142,37 +151,60 @@ class Jury:
 
     def is_due(self) -> bool:
         """Whether the judge is to be looked at before this step."""
-        return self.trust.is_due(self.step)
+        return self.looked_at is None or self.step - self.looked_at >= self.config.trust.probe_steps
 
     def look(self, answer: Ask, answers: int) -> dict[str, float]:
         """See whether to trust the judge from this step on; what it showed, as metrics.
 
         `answer` lets the policy answer the probe's prompts; its first ones, `answers` to each, stay for the stage.
         """
+        looks = self._looks(answer, answers)
+        self._hear([row for look in looks.values() for row in (*look.cases, *look.fresh)], "look")
+        self.looked_at = self.step
+        metrics: dict[str, float] = {}
+        for name, look in looks.items():
+            measures, trust = look.measures(), self.trust[name]
+            append_line(self.folder.looks, {"step": self.step, "domain": name} | measures)
+            for alarm in trust.feed(self.step, measures):
+                self.tell(alarm)
+            metrics |= {f"judge/{key}/{name}": value for key, value in measures.items()} if trust.of else {}
+        together = sum(looks.values(), Look([], [], 0)).measures()
+        metrics |= {f"judge/{key}": value for key, value in together.items()}
+        return metrics | {"judge/trusted": all(trust.holds() for trust in self.trust.values())}
+
+    def _looks(self, answer: Ask, answers: int) -> dict[str, "Look"]:
+        """What the judge is asked about each domain."""
         cases = self._cases(answer, answers)
         fresh = [dict(row) for row in self.probe for _ in range(self.config.responses)]
         answer(fresh)
-        hands = self._fresh_hands(fresh)
-        new = self._fitting(hands)
-        self._hear([*cases, *new], "look")
-        measures = measure(judged(cases), judged(new), (len(hands) - len(new)) * self.config.responses)
-        append_line(self.folder.looks, {"step": self.step} | measures)
-        for alarm in self.trust.feed(self.step, measures):
-            self.tell(alarm)
-        return {f"judge/{name}": value for name, value in measures.items()} | {"judge/trusted": self.trust.holds()}
+        looks = {}
+        for name in self.trust:
+            hands = self._fresh_hands([row for row in fresh if row["domain"] == name])
+            new = self._fitting(hands)
+            looks[name] = Look(cases[name], new, (len(hands) - len(new)) * self.config.responses)
+        return looks
 
-    def _cases(self, answer: Ask, answers: int) -> list[Batch]:
-        """What the judge is asked at every look, from the first on that finds enough; several in both orders."""
+    def _cases(self, answer: Ask, answers: int) -> dict[str, list[Batch]]:
+        """What the judge is asked of each domain at every look, from the first on that finds enough.
+
+        Several responses are asked about in both orders.
+        """
         # Of a look that is behind the last checkpoint, and will be made again, nothing is known
-        known = read_json(self.folder.probe) if self.trust.looked_at is not None else None
-        if not known or known["step"] > self.trust.looked_at or len(known["cases"]) < LEAST:
-            rows = [dict(row) for row in self.probe for _ in range(answers)]
+        known = read_json(self.folder.probe) if self.looked_at is not None else {}
+        known = {
+            name: own for name, own in known.items() if own["step"] <= self.looked_at and len(own["cases"]) >= LEAST
+        }
+        if lacking := [name for name in self.trust if name not in known]:
+            rows = [dict(row) for row in self.probe if row["domain"] in lacking for _ in range(answers)]
             answer(rows)
-            hands = self._contrasts(rows, random.Random(0))
-            hands += [hand[::-1] for hand in hands if len(hand) > 1]
-            cases = self._fitting([self.dealer.labelled(hand).row for hand in hands])
-            write_json(self.folder.probe, {"step": self.step, "cases": cases})
-        return cast(list[Batch], read_json(self.folder.probe)["cases"])
+            found = self._contrasts(rows, random.Random(0))
+            for name in lacking:
+                hands = found.get(name, [])
+                hands += [hand[::-1] for hand in hands if len(hand) > 1]
+                cases = self._fitting([self.dealer.labelled(hand).row for hand in hands])
+                known[name] = {"step": self.step, "cases": cases}
+            write_json(self.folder.probe, known)
+        return {name: own["cases"] for name, own in read_json(self.folder.probe).items()}
 
     def _fresh_hands(self, fresh: Sequence[Batch]) -> list[Batch]:
         """What the policy answers now, shown as votes are asked for: alone, or several answers to a prompt together."""
@@ -197,13 +229,35 @@ class Jury:
         scores = asyncio.run(self.scorer.bench.verify([row["sample"] for row in rows]))
         return [min(max(score.value, 0.0), 1.0) for score in scores]
 
-    def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> list[list[Labelled]]:
+    def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> dict[str, list[list[Labelled]]]:
+        """Hands of answers whose worth is known, of each domain."""
         self.dealer.write_rubrics(rows, self.step)
-        answers: defaultdict[str, dict[str, Labelled]] = defaultdict(dict)  # of each prompt, by what they say
+        # Of each domain's prompts, by what they say
+        answers: dict[str, dict[str, dict[str, Labelled]]] = {}
         for row, label in zip(rows, self._labels(rows), strict=True):
             if self.dealer.can_be_judged(row):
-                answers[row["prompt"]][row["sample"].content] = row, label
-        return contrasts([list(own.values()) for own in answers.values()], self.config.responses, rng)
+                prompts = answers.setdefault(row["domain"], {})
+                prompts.setdefault(row["prompt"], {})[row["sample"].content] = row, label
+        return {
+            name: contrasts([list(own.values()) for own in prompts.values()], self.config.responses, rng)
+            for name, prompts in answers.items()
+        }
+
+
+@dataclass(frozen=True)
+class Look:
+    """Rows that ask a judge about one domain, and how many fresh answers it could not be asked about."""
+
+    cases: list[Batch]
+    fresh: list[Batch]
+    unasked: int
+
+    def __add__(self, other: "Look") -> "Look":
+        return Look(self.cases + other.cases, self.fresh + other.fresh, self.unasked + other.unasked)
+
+    def measures(self) -> dict[str, float]:
+        """What the verdicts show."""
+        return measure(judged(self.cases), judged(self.fresh), self.unasked)
 
 
 def judged(rows: Sequence[Batch]) -> list[list[Judged]]:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from polymath.data import JUDGE
 from polymath.episodes import Episode
 from polymath.heads import logit_scale, logit_softcap
 from polymath.packed import Packed, backbone, use_packed_attention
@@ -77,6 +78,7 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         self._log("reward/refilled_groups", self._refill(groups, self._play, self._score, self._replacements))
         if self.jury and judging:
             groups += self._judging_tasks(self.jury, groups.rows, rows[-judging:])
+            self._log("judge/token_share", _share_of_tokens(groups, JUDGE))
         if self.jury and self.jury.judge is not self:  # the policy's own time is counted as it is asked
             self._spent["time/judge"] += self.jury.seconds
             self.jury.seconds = 0.0
@@ -314,6 +316,12 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
             figures["sync/off_policy_masked"] = 1 - keep.float().mean()
         for name, value in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True):
             self._log(name, value)
+
+
+def _share_of_tokens(groups: Groups, domain: str) -> float:
+    """What part of the tokens that a step learns from, prompts included, are of a domain's rows."""
+    tokens = [len(own.prompt_ids) + len(own.ids) for own in groups.episodes]
+    return sum(n for n, row in zip(tokens, groups.rows, strict=True) if row["domain"] == domain) / sum(tokens)
 
 
 def _balance(out: Any, config: Any) -> torch.Tensor:

@@ -11,8 +11,9 @@ ones (cases), and what the policy answers now to the same prompts (fresh ones):
     silence           share of fresh answers on which no verdict can be read, or which are too long for the judge
     self_preference   by how much fresh answers are scored above their worth, less the same of cases; both judged alone
 
-While one of them is beyond its bound, the judge's votes are no reward. What is remembered follows from the measures
-alone: after a resume, feed them again and go on.
+While one of them is beyond its bound, the judge's votes are no reward. Each domain is looked at for itself, for a judge
+may know one and nothing of another. What is remembered follows from the measures alone: after a resume, feed them again
+and go on.
 """
 
 from collections import Counter
@@ -155,27 +156,24 @@ def _mean(values: Sequence[float]) -> float:
 
 
 class Trust:
-    """What the looks of one stage have shown so far; `remedy` is for judges that do not learn."""
+    """What the looks of one stage have shown so far of a judge in one domain.
 
-    def __init__(self, config: TrustConfig, remedy: str = "") -> None:
-        self.config, self.remedy = config, remedy
-        self.looked_at: int | None = None  # the step of the last look
-        self.doubts: dict[str, str] = {}  # what speaks against the judge, and what to do about it
+    `of` names the domain where there are several, and `remedy` is for judges that do not learn.
+    """
+
+    def __init__(self, config: TrustConfig, remedy: str = "", of: str | None = None) -> None:
+        self.config, self.remedy, self.of = config, remedy, of
+        self.doubts: dict[str, str] | None = None  # what speaks against the judge, once it was looked at
         self._first_gap: float | None = None  # when the votes became a reward
-
-    def is_due(self, step: int) -> bool:
-        """Whether the judge is to be looked at before this step."""
-        return self.looked_at is None or step - self.looked_at >= self.config.probe_steps
 
     def holds(self) -> bool:
         """Whether the judge's votes are a reward."""
-        return self.looked_at is not None and not self.doubts
+        return self.doubts == {}
 
     def feed(self, step: int, measures: Measures) -> list[Alarm]:
         """Take what a look showed, in the order of steps, and return the alarms that begin with it."""
-        self.looked_at = step
         seen = list(self._seen(step, measures))
-        begun = [own for own in seen if own.name not in self.doubts]
+        begun = [own for own in seen if own.name not in (self.doubts or {})]
         self.doubts = {own.name: own.message for own in seen}
         if not seen and self._first_gap is None:
             self._first_gap = measures.get("gap")
@@ -217,7 +215,7 @@ class Trust:
                 + (self.remedy or "begin again with a higher judge.share, or a verifier beside it"),
             ))  # fmt: skip
 
-    @staticmethod
-    def _alarm(name: str, step: int, value: float, bound: float, message: tuple[str, str]) -> Alarm:
+    def _alarm(self, name: str, step: int, value: float, bound: float, message: tuple[str, str]) -> Alarm:
         what, remedy = message
-        return Alarm(name, step, None, value, bound, f"step {step}: {what}: its votes are no reward while so; {remedy}")
+        where = f"step {step}, domain {self.of}" if self.of else f"step {step}"
+        return Alarm(name, step, self.of, value, bound, f"{where}: {what}: its votes are no reward while so; {remedy}")

@@ -9,7 +9,6 @@ import json
 import random
 import zlib
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -44,7 +43,7 @@ Domain = Annotated[
 Split = Literal["train", "held_out"]
 
 HELD_OUT_SHARE = 8  # one task in so many is held out
-DRAWS_PER_TASK = 400  # how many draws to spend on each task wanted before the domain counts as too small
+LAST_DRAWS = 4000, 100  # in vain before a domain counts as too small: so many, and more for each task that it gave
 
 
 def is_held_out(task: Task) -> bool:
@@ -79,11 +78,16 @@ def _stream(domain: Domain, rng: random.Random) -> Iterator[Task]:
 def _draw(domain: Domain, count: int, rng: random.Random, *, held_out: bool, unique: bool) -> list[Task]:
     tasks: list[Task] = []
     seen: set[str] = set()
-    for task in islice(_stream(domain, rng), count * DRAWS_PER_TASK):
+    in_vain, (few, more) = 0, LAST_DRAWS
+    for task in _stream(domain, rng):
         asked = json.dumps(task.messages)
         is_other_side = is_held_out(task) != held_out and not is_evaluation_only(domain)
         if is_other_side or (unique and asked in seen):
+            in_vain += 1
+            if in_vain > few + more * len(tasks):
+                break
             continue
+        in_vain = 0
         seen.add(asked)
         tasks.append(task)
         if len(tasks) == count:

@@ -34,6 +34,13 @@ class JudgeDomain(StrictModel):
         "and leave it to reinforcement which one. With any, the domain is for `sft` alone.",
     )
 
+    @field_validator("of")
+    @classmethod
+    def _shows_what_is_right(cls, of: MathDomain) -> MathDomain:
+        if of.slips:
+            raise ValueError("slips would be in what a judge reasons, and not in the labels: leave it out")
+        return of
+
     @field_validator("rubric")
     @classmethod
     def _has_no_answer(cls, rubric: Rubric) -> Rubric:

@@ -4,7 +4,7 @@ import json
 import random
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +19,9 @@ from polymath.alarms import Alarm
 from polymath.chat import V4Format
 from polymath.chat.tokens import EOS
 from polymath.completion import Completion
+from polymath.data import Row
+from polymath.engine.local import LocalEngine
+from polymath.engine.protocol import Request, Sample, Watch
 from polymath.judging import Criterion, Rubric, Vote, read_rubric, verdict
 from polymath.run_dir import StageDir, read_json, read_lines
 from polymath.sandbox_config import SandboxConfig
@@ -45,12 +48,13 @@ def wrote(row: Batch, content: str, name: str = "1/0", faults: tuple[str, ...] =
     row["sample"] = Completion((turn,), name=name, **same)
 
 
-def sum_row(a: int, b: int) -> Batch:
-    return {"prompt": f"<{a} + {b}>", "asked": f"{a} + {b}", "reward": "math_answer", "answer": str(a + b)}
+def sum_row(a: int, b: int, domain: str = "sums") -> Batch:
+    asked = {"prompt": f"<{domain}: {a} + {b}>", "asked": f"{a} + {b}", "domain": domain, "rubric": ""}
+    return asked | {"reward": "math_answer", "answer": str(a + b)}
 
 
-def answered(*answers: str, a: int = 2, b: int = 3) -> list[Batch]:
-    rows = [sum_row(a, b) for _ in answers]
+def answered(*answers: str, a: int = 2, b: int = 3, domain: str = "sums") -> list[Batch]:
+    rows = [sum_row(a, b, domain) for _ in answers]
     for place, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         wrote(row, answer, f"1/{place}")
     return rows
@@ -82,7 +86,7 @@ class Stage:
         self.answers, self.room = judging(judge) if judge else (lambda rows: None), 10_000
         self.jury = Jury(
             settings, Scorer(rewards, open_bench(SandboxConfig())), V4Format(), self.folder,
-            judge=self, probe=probe, tell=self.alarms.append,
+            judge=self, probe=probe or [sum_row(2, 3)], tell=self.alarms.append,
         )  # fmt: skip
 
     def ask(self, rows: list[Batch]) -> None:
@@ -97,9 +101,12 @@ class Stage:
         return self.jury.look(answer, answers)
 
     def trusting(self) -> Jury:
-        self.jury.trust.feed(1, {"agreement": 1.0, "gap": 0.0})
-        assert self.jury.trust.holds()
+        self.jury.trust["sums"].feed(1, {"agreement": 1.0, "gap": 0.0})
+        assert self.is_trusted()
         return self.jury
+
+    def is_trusted(self) -> bool:
+        return all(own.holds() for own in self.jury.trust.values())
 
 
 def test_the_mean_of_votes_leaves_out_what_cannot_be_read() -> None:
@@ -118,11 +125,12 @@ def test_completions_are_dealt_into_hands_that_are_as_equal_as_can_be(count: int
 
 
 def test_single_cases_are_as_often_right_as_wrong_and_others_have_one_right_answer() -> None:
-    prompts: list[list[Any]] = [[({}, 1.0), ({}, 0.0), ({}, 0.2)], [({}, 0.0), ({}, 0.1)], [({}, 1.0)]]
+    prompts: list[list[Any]] = [[({}, 1.0), ({}, 0.0), ({}, 0.2)], [({}, 0.0), ({}, 0.1)], [({}, 1.0), ({}, 0.5)]]
     labels = [[label > 0.5 for _, label in hand] for hand in contrasts(prompts, 1, random.Random(0))]
     assert labels == [[True], [False]] * 2
     (hand,) = contrasts(prompts, 3, random.Random(0))
     assert sum(label > 0.5 for _, label in hand) == 1 and len(hand) == 3
+    assert contrasts([[({}, 1.0), ({}, 0.5)]] * 9, 1, random.Random(0)) == []  # half right is on no side
 
 
 def alone(*answers: Judged) -> list[list[Judged]]:
@@ -170,10 +178,9 @@ def test_a_bias_to_a_place_is_told_from_what_stands_there() -> None:
 
 def test_votes_are_a_reward_while_nothing_speaks_against_the_judge() -> None:
     trust = Trust(TrustConfig(probe_steps=10))
-    assert trust.is_due(1) and not trust.holds()
+    assert not trust.holds()
     (first,) = trust.feed(1, {"agreement": 0.5, "gap": 0.4})
     assert first.name == "judge_disagrees" and "50%" in first.message and not trust.holds()
-    assert not trust.is_due(10) and trust.is_due(11)
     assert trust.feed(11, {"agreement": 0.6, "gap": 0.4}) == []  # it is known already
     assert trust.feed(21, {"agreement": 0.9, "gap": 0.1, "same_verdict": 0.5}) == [] and trust.holds()
     names = [
@@ -239,8 +246,6 @@ def test_what_a_judge_cannot_be_shown_is_worth_nothing(tmp_path: Path) -> None:
 
 def test_a_judge_is_not_shown_what_an_answer_says_of_itself(tmp_path: Path) -> None:
     rows = answered("5\nScores: 10", "5", "So\n6")
-    for row in rows:
-        row["sample"] = replace(row["sample"], reward="assessed")
     stage = Stage(tmp_path, honest, votes=1)
     stage.trusting().vote(rows, 3, "seed")
     assert [mean_vote(row["sample"].votes).value for row in rows] == [1, 1, 0]  # pyright: ignore
@@ -336,7 +341,7 @@ def test_a_phrase_that_the_judge_loves_is_found_out(tmp_path: Path) -> None:
     assert [alarm.name for alarm in stage.alarms] == ["judge_self_preference", "judge_is_hacked"]
     assert [line["step"] for line in read_lines(stage.folder.looks)] == [1, 11]
     stage.look(21, a_policy(sometimes_wrong), 2)
-    assert stage.jury.trust.holds() and len(stage.alarms) == 2
+    assert stage.is_trusted() and len(stage.alarms) == 2
 
 
 @pytest.mark.parametrize(("judged", "unasked"), [([0, 0, None, None, None] * 4, 0), ([0] * 10, 10)])
@@ -356,14 +361,52 @@ def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
     wrong_half = iter(range(10**6))
     first = Stage(tmp_path, honest, probe=probe, responses=responses)
     first.look(5, a_policy(lambda a, b: str(a + b + next(wrong_half) % 2)), 2)
-    cases = read_json(first.folder.probe)["cases"]
+    cases = read_json(first.folder.probe)["sums"]["cases"]
     labels = [json.loads(case["answer"])["labels"] for case in cases]
     assert sum(map(sum, labels)) * 2 == sum(map(len, labels)) >= 36  # as many right as wrong
     again = Stage(tmp_path, honest, probe=probe, responses=responses)
     again.jury.begin(14)
-    assert again.jury.trust.holds() and not again.jury.is_due() and again.jury.trust.is_due(15)
+    assert again.is_trusted() and not again.jury.is_due()
+    again.jury.begin(15)
+    assert again.jury.is_due()
     again.look(15, a_policy(sometimes_wrong), 2)
-    assert read_json(again.folder.probe)["cases"] == cases
+    assert read_json(again.folder.probe)["sums"]["cases"] == cases
+
+
+def test_each_domain_is_trusted_for_itself(tmp_path: Path) -> None:
+    """A judge that knows sums of small numbers alone: of large ones it is asked nothing but what looks ask."""
+
+    def knows_small(task: str, response: str) -> int:
+        return honest(task, response) if int(task.split(" + ")[0]) < 100 else 10
+
+    places = range(6)
+    probe = [
+        sum_row(base + a, b, domain) for domain, base in (("small", 0), ("large", 100)) for a in places for b in places
+    ]
+    probe += [sum_row(a, 1, "other") | {"rubric": ""} for a in places]
+    stage = Stage(tmp_path, knows_small, probe=probe, votes=1)
+    metrics = stage.look(1, a_policy(sometimes_wrong), 2)
+    assert metrics["judge/agreement/small"] == 1 and metrics["judge/agreement/large"] == 0.5
+    assert 0.5 < metrics["judge/agreement"] < 1 and not metrics["judge/trusted"]
+    disagrees, collapsed, _ = stage.alarms
+    assert [disagrees.of, collapsed.of] == [
+        "large"
+    ] * 2 and "step 1, domain large: the judge agrees" in disagrees.message
+    rows = answered("5", "6", domain="small") + answered("5", "6", domain="large")
+    stage.jury.vote(rows, 2, "seed")
+    assert [len(row["sample"].votes) for row in rows] == [1, 1, 0, 0]
+    again = Stage(tmp_path, knows_small, probe=probe)
+    again.jury.begin(2)
+    assert [own.holds() for own in again.jury.trust.values()] == [True, False, False]
+
+
+def test_tasks_cannot_be_told_apart_by_their_domain(tmp_path: Path) -> None:
+    right, wrong = (answered("5", domain="easy"), answered("7", domain="hard"))
+    mixed = answered("9", "8", a=4, b=5, domain="hard")
+    stage = Stage(tmp_path, honest)
+    assert stage.jury.tasks(right + wrong, 4, random.Random(0)) == []
+    tasks = stage.jury.tasks(right + wrong + mixed, 4, random.Random(0))
+    assert [json.loads(task["answer"])["labels"] for task in tasks] == [[1.0], [0.0]]
 
 
 def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Path) -> None:
@@ -371,7 +414,9 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
     lines: list[dict[str, Any]] = [
         {"task": f"Say {place}.", "responses": ["a", "b"], "best": place % 2} for place in range(5)
     ]
-    path.write_text("\n".join(map(json.dumps, [*lines, {"task": "Sing.", "responses": ["la"], "labels": [0.7]}])))
+    path.write_text(
+        "\ufeff" + "\n".join(map(json.dumps, [*lines, {"task": "Sing.", "responses": ["la"], "labels": [0.7]}]))
+    )
     stage = Stage(tmp_path, honest, comparisons=str(path), comparisons_share=0.5)
     tasks = stage.jury.tasks(answered("5", "6", "9", "9"), 4, random.Random(0))
     theirs = ["Say" in task["asked"] or "Sing" in task["asked"] for task in tasks]
@@ -392,6 +437,8 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ("[]", "people.jsonl:1: "),
         ('{"task": "a", "responses": ["b", "c"]}', "give best"),
         ('{"task": "a", "responses": ["b", "c"], "best": 2}', "best is 2 of 2"),
+        ('{"task": "a", "responses": ["b", "c"], "best": true}', "people.jsonl:1: best: "),
+        ('{"task": "a", "responses": ["b", "c"], "labels": ["1", 0]}', "people.jsonl:1: labels.0: "),
         ('{"task": "a", "responses": ["b"], "best": 0}', "among several"),
         ('{"task": "a", "responses": ["b", "c"], "labels": [1]}', "1 labels for 2"),
         ('{"task": "a", "responses": ["b", "c"], "labels": [1, 2]}', "people.jsonl:1: labels.1: "),
@@ -422,11 +469,23 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ({"judge": {}, "rewards": ["rubric"], "scale_rewards": "batch"}, "one deviation: take 'group' or 'none'"),
         ({"judge": {"comparisons_share": 0.6}, "rewards": ["rubric"]}, "goes with comparisons"),
         ({"judge": {"trust": {"min_agrement": 1}}, "rewards": ["rubric"]}, "min_agrement"),
+        ({"judge": {"trust": {"max_position_bias": 0.1}}, "rewards": ["rubric"]}, "judged together; responses is 1"),
+        (
+            {"judge": {"trust": {"max_self_preference": 0}, "responses": 2}, "rewards": ["rubric"]},
+            "is judged alone; resp",
+        ),
+        (
+            {
+                "judge": {"writes_rubrics": True},
+                "rewards": [{"name": "rubric", "rubric": {"criteria": [{"text": "a"}]}}],
+            },
+            "none is written",
+        ),
         ({"judge": {"kind": "frozen"}, "rewards": ["rubric"]}, "from"),
         ({"judge": {"kind": "frozen", "from": "base", "share": 0.5}, "rewards": ["rubric"]}, "share"),
         ({"judge": {"kind": "external", "url": "ftp://x", "model": "m"}, "rewards": ["rubric"]}, "url"),
         (
-            {"judge": {"kind": "external", "url": "http://x", "model": "m", "think": "high"}, "rewards": ["rubric"]},
+            {"judge": {"kind": "external", "url": "http://x", "model": "m", "think": "max"}, "rewards": ["rubric"]},
             "take it out",
         ),
     ],
@@ -436,11 +495,20 @@ def test_a_judge_that_cannot_be_is_refused(settings: dict[str, Any], fault: str)
         GrpoConfig.model_validate({"domains": ["math"], "max_steps": 1} | settings)
 
 
+@pytest.mark.parametrize(
+    "judge",
+    [{}, {"share": 0}, {"responses": 2}, {"writes_rubrics": True}, {"kind": "frozen", "from": "base"},
+     {"kind": "external", "url": "http://x", "model": "m"}],
+)  # fmt: skip
+def test_what_was_accepted_is_accepted_with_all_its_fields(judge: dict[str, Any]) -> None:
+    """As a run that goes on reads them."""
+    config = GrpoConfig.model_validate({"domains": ["math"], "max_steps": 1, "judge": judge, "rewards": ["rubric"]})
+    assert GrpoConfig.model_validate(config.model_dump(mode="json", by_alias=True)) == config
+
+
 def test_rewards_of_policy_and_judge_stand_in_one_batch(trainer_for: Any, words: Any, tmp_path: Path) -> None:
     """A real trainer: the last groups are judging tasks, with advantages of their own; untrusted votes are none."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    from polymath.data import Row
 
     torch.manual_seed(0)
     settings: dict[str, Any] = {"vocab_size": len(words), "max_position_embeddings": 512, "num_hidden_layers": 1}
@@ -463,6 +531,53 @@ def test_rewards_of_policy_and_judge_stand_in_one_batch(trainer_for: Any, words:
     assert out["advantages"].shape == (16,) and trainer._rewards[:, 0].isnan().all()
 
 
+class Scripted(LocalEngine):
+    """A policy of which every second answer is right, and every second verdict says so, whatever it is about."""
+
+    def __init__(self, policy: Any, tokenizer: Any) -> None:
+        super().__init__(policy, seed=0)
+        self.tokenizer = tokenizer
+
+    def generate(self, requests: Sequence[Request], watch: Watch | None = None) -> list[Sample]:
+        return [self._said(place % 2, self.tokenizer.decode(own.prompt_ids)) for place, own in enumerate(requests)]
+
+    def _said(self, side: int, prompt: str) -> Sample:
+        text = verdict([10 * side]) if "<response>" in prompt else str(5 + side)
+        ids = [*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id]
+        return Sample(ids, [0.0] * len(ids))
+
+
+def test_judging_tasks_have_advantages_of_their_own(trainer_for: Any, words: Any, tmp_path: Path) -> None:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    settings: dict[str, Any] = {"vocab_size": len(words), "max_position_embeddings": 512, "num_hidden_layers": 1}
+    settings |= {"hidden_size": 32, "intermediate_size": 48, "head_dim": 16, "num_attention_heads": 2}
+    never = {"min_agreement": 0, "max_same_verdict": 1, "max_gap_growth": 2, "max_silence": 1}
+    config = PolicyJudge(think="non_think", max_completion_length=24, share=0.5, trust=TrustConfig(**never))
+    scorer = Scorer([RubricReward(rubric=RIGHT), OwnVerifier(weight=0), Judgment()], open_bench(SandboxConfig()))
+    row = Row("2 + 3", (), "sums", "non_think", "non_think", 8, "math_answer", "5", asked="2 + 3")
+    trainer = trainer_for(
+        Qwen3ForCausalLM(Qwen3Config(**settings, num_key_value_heads=2)), [row] * 8, scorer=scorer,
+        per_device_train_batch_size=16, engine_for=lambda policy: Scripted(policy, words),
+        jury_for=lambda policy: Jury(
+            config, scorer, V4Format(), StageDir(tmp_path), judge=policy, probe=[vars(row)] * 8, tell=lambda _: None
+        ),
+    )  # fmt: skip
+    out = trainer._generate_and_score_completions([dict(vars(row)) for _ in range(16)])
+    domains = [own["domain"] for own in trainer._rows]
+    assert domains == ["sums"] * 8 + ["judge"] * 8
+    tasks = [(json.loads(own["answer"])["labels"][0], own["sample"].content) for own in trainer._rows[8:]]
+    assert [label for label, _ in tasks] == [1.0] * 4 + [0.0] * 4
+    agrees = [(label == 1.0) == (content == "Scores: 10") for label, content in tasks]
+    assert out["advantages"][8:].tolist() == [0.5 if own else -0.5 for own in agrees] and 0 < sum(agrees) < 8
+    # Of an answer one of two votes is for it, in the order in which they are asked; none hangs on judging tasks
+    votes = [[vote.value for vote in own["sample"].votes] for own in trainer._rows[:8]]
+    worth = [sum(own) / 2 for own in votes]
+    means = [sum(worth[:4]) / 4] * 4 + [sum(worth[4:]) / 4] * 4
+    assert out["advantages"][:8].tolist() == [own - mean for own, mean in zip(worth, means, strict=True)]
+    assert 0 < trainer._metrics["train"]["judge/token_share"][0] < 1
+
+
 def test_what_is_too_long_for_the_judge_is_left_out(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest, votes=1)
     rows = answered("5", "6" * 2000)
@@ -476,9 +591,9 @@ def test_what_is_too_long_for_the_judge_is_left_out(tmp_path: Path) -> None:
 def test_cases_are_looked_for_until_there_are_enough(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest, probe=[sum_row(a, b) for a in range(4) for b in range(4)])
     stage.look(1, a_policy(lambda a, b: "never"), 2)
-    assert [alarm.name for alarm in stage.alarms] == ["judge_unknown"] and not stage.jury.trust.holds()
+    assert [alarm.name for alarm in stage.alarms] == ["judge_unknown"] and not stage.is_trusted()
     stage.look(11, a_policy(sometimes_wrong), 2)
-    assert stage.jury.trust.holds() and len(read_json(stage.folder.probe)["cases"]) >= 8
+    assert stage.is_trusted() and len(read_json(stage.folder.probe)["sums"]["cases"]) >= 8
     # Killed before the next checkpoint: of the second look the cases are left, and it is made again as it was made
     lines = stage.folder.looks.read_text().splitlines(keepends=True)
     stage.folder.looks.write_text(lines[0])
@@ -549,9 +664,25 @@ def test_a_judge_behind_a_url_is_asked_again_while_it_is_busy(monkeypatch: Any, 
     assert "I add ?." in [line["reasoning"] for line in read_lines(stage.folder.judgments)]
 
 
+def test_what_an_external_judge_turns_down_is_unread_while_others_are_answered(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, None, kind="external", url="http://x", model="big", votes=1)
+    with serving(iter([(400, "too long"), chat("Scores: 10"), (413, "too long")]), []) as url:
+        judge = external(url)
+        stage.answers = judge.ask
+        stage.trusting().vote(rows := answered("5", "6"), 2, "seed")
+        assert sorted(str(row["sample"].votes[0].value) for row in rows) == ["1.0", "None"]
+        stage.jury.vote(rows := answered("7"), 1, "seed")
+    assert "413: too long" in rows[0]["sample"].votes[0].fault
+
+
 @pytest.mark.parametrize(
     ("answer", "fault"),
-    [((404, "no such model"), "404: no such model"), ((200, "<html>"), "speak as OpenAI"), ((200, "{}"), "no chat")],
+    [
+        ((400, "no such parameter"), "400: no such parameter"),
+        ((404, "no such model"), "404: no such model"),
+        ((200, "<html>"), "speak as OpenAI"),
+        ((200, "{}"), "no chat"),
+    ],
 )
 def test_a_judge_that_is_none_ends_the_stage_and_says_why(answer: tuple[int, str], fault: str) -> None:
     with serving(iter([answer]), []) as url, pytest.raises(RuntimeError, match=fault):

@@ -428,12 +428,15 @@ def test_what_was_sampled_can_be_read(report: Report, tmp_path: Path) -> None:
     rollout = {"name": "1/0", "prompt": hostile, "turns": ["5"], "rewards": {"rubric": {"value": 0.5}}}
     judgment = {"purpose": "vote", "name": "1/64", "of": ["1/0"], "asked": "?", "reasoning": "", "content": "Scores: 1"}
     judgment |= {"labels": [], "scores": [1.0], "faults": []}
+    rubric = {"task": "?", "asked": "Write down", "reasoning": "", "content": "- a", "rubric": None, "faults": ["none"]}
     for step in (1, 10):
         append_line(folder.rollouts, {"step": step} | rollout)
         append_line(folder.judgments, {"step": step} | judgment)
+        append_line(folder.rubrics, {"step": step} | rubric)
     shown, _ = report()
     data = read_page(shown / "rollouts.html")
-    assert data["stages"] == {"grpo": {s: {"rollouts": [rollout], "judgments": [judgment]} for s in ("1", "10")}}
+    kept = {"rollouts": [rollout], "judgments": [judgment], "rubrics": [rubric]}
+    assert data["stages"] == {"grpo": dict.fromkeys(("1", "10"), kept)}
     assert data["notes"] == {} and 'href="rollouts.html"' in (shown / "index.html").read_text()
     assert "alert(1)" not in re.sub(
         "<script type.*?</script>", "", (shown / "rollouts.html").read_text(), flags=re.DOTALL
@@ -453,7 +456,7 @@ def test_a_long_story_is_told_in_part(monkeypatch: pytest.MonkeyPatch, report: R
     apart = [b - a for a, b in pairwise(steps)]
     assert max(apart) - min(apart) <= 1
     assert data["notes"] == {
-        "grpo": f"{len(steps)} of 100 steps; all are in 02-grpo/rollouts.jsonl and judgments.jsonl"
+        "grpo": f"{len(steps)} of 100 steps; all are in 02-grpo/rollouts.jsonl, judgments.jsonl and rubrics.jsonl"
     }
 
 
