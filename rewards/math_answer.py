@@ -34,13 +34,14 @@ PERCENT = re.compile(r"\s*(?P<value>-?[\d.,]+)\s*\\?%\s*")
 BRACKETS = {"(": ")", "[": ")]", "{": "}"}
 LONGEST = 2000  # characters of one answer
 MEMORY = 2 << 30  # bytes that one process of math-verify may take
+WAITS = 20  # times its CPU time that an answer may take where others want the same cores
 
 
 class MathAnswer(Verifier):
     """1.0 if the one turn states exactly one answer and it equals the row's, a number or LaTeX."""
 
     name: Literal["math_answer"] = "math_answer"
-    seconds: float = Field(default=3.0, gt=0, description="Time for one answer; one that takes longer is wrong.")
+    seconds: float = Field(default=3.0, gt=0, description="CPU time for one answer; one that takes longer is wrong.")
 
     async def verify(self, completion: Completion, bench: Workbench) -> Score:
         if len(completion.turns) != 1 or completion.turns[0]["tool_calls"]:
@@ -59,7 +60,8 @@ class MathAnswer(Verifier):
         from pebble import ProcessExpired
 
         try:
-            return await wrap_future(bench.processes.schedule(equal, (gold, stated), timeout=self.seconds))
+            task = bench.processes.schedule(equal, (gold, stated, self.seconds), timeout=WAITS * self.seconds)
+            return await wrap_future(task)
         except (TimeoutError, MemoryError, RecursionError, ProcessExpired):  # what the formula did to its process
             return False
 
@@ -141,8 +143,21 @@ def prepare() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def equal(gold: str, stated: str) -> bool:
-    """Whether math-verify takes two answers for the same; runs in a process that a formula may bring down."""
+def equal(gold: str, stated: str, seconds: float) -> bool:
+    """Whether math-verify takes two answers for the same; runs in a process that a formula may bring down.
+
+    A signal ends that process after so much CPU time.
+    """
+    import signal
+
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return _equal(gold, stated)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _equal(gold: str, stated: str) -> bool:
     from math_verify import parse, verify
 
     known = parse(gold if "$" in gold or "\\boxed" in gold else f"${gold}$", parsing_timeout=0)
