@@ -1,7 +1,5 @@
 """Which teachers a checkpoint, or a model, learned from; named as in TRL's pull request 7215."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from polymath import models
+from polymath.digest import model_digest
 from polymath.run_dir import read_json, write_json
 
 MANIFEST_FILE = "teacher_manifest.json"
@@ -19,27 +18,13 @@ Manifest = dict[str, dict[str, str]]  # teacher id -> kind and sha256, and an ad
 def manifest_of(folders: Mapping[str, Path]) -> Manifest:
     """What tells teachers apart, wherever they lie: the content of their weights and settings, and of their bases'."""
     bases = {models.base_of(folder) for folder in folders.values() if models.is_adapter(folder)}
-    digests = {base: _digest(base) for base in bases}
+    digests = {base: model_digest(base) for base in bases}
     return {
-        teacher_id: {"kind": "adapter", "sha256": _digest(folder), "base_sha256": digests[models.base_of(folder)]}
+        teacher_id: {"kind": "adapter", "sha256": model_digest(folder), "base_sha256": digests[models.base_of(folder)]}
         if models.is_adapter(folder)
-        else {"kind": "model", "sha256": _digest(folder)}
+        else {"kind": "model", "sha256": model_digest(folder)}
         for teacher_id, folder in folders.items()
     }
-
-
-def _digest(folder: Path) -> str:
-    """Of weights and settings, but for where an adapter's base lies."""
-    total = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json")]):
-        if path.name == models.ADAPTER_FILE:
-            settings = {name: own for name, own in read_json(path).items() if name != "base_model_name_or_path"}
-            digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        else:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.name} {digest}\n".encode())
-    return total.hexdigest()
 
 
 def check_manifest(checkpoint: Path, manifest: Manifest) -> None:

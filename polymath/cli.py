@@ -1,4 +1,4 @@
-"""The command line: `polymath new`, `run`, `resume`, `report`, `doctor`, `sandbox`, `replay`, `convert`, `schema`."""
+"""The command line: from people's own files (`new`) over `run` and `report` to a model that leaves (`export`)."""
 
 import asyncio
 import fcntl
@@ -7,10 +7,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast, get_args
+from typing import Annotated, Any, Literal, NoReturn, cast, get_args
 
 import typer
 from rich.console import Console
@@ -18,7 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from polymath.dataset.layouts import Part
+from polymath.finding import Finding
 from polymath.manifest import describe
+from polymath.models import Dtype
 from polymath.pipeline import Pipeline, Plan, StageFailed, check_hardware, plan
 from polymath.progress import Bars, Lines
 from polymath.recipe import Recipe, check_files, load_recipe, load_resolved, recipe_schema
@@ -140,6 +143,86 @@ def convert(
 
 
 @app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write.")],
+    stage: Annotated[str | None, typer.Option(help="Whose model; the last one's where not given.")] = None,
+    form: Annotated[
+        Literal["adapter", "merged", "gguf"] | None,
+        typer.Option(help="adapter where the stage trained one, else merged."),
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Of merged weights.")] = "bfloat16",
+) -> None:
+    """Write a trained model as others load it, with a card and with where all of it came from."""
+    from transformers.utils import logging as transformers_logging
+
+    from polymath.models import is_adapter
+    from polymath.release.export import Source
+    from polymath.release.export import export as write
+
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        _stop(f"{target}: is there already; name a folder that is empty or not there yet")
+    run = RunDir(run_dir)
+    recipe = _saved_recipe(run)
+    transformers_logging.disable_progress_bar()
+    try:
+        source = Source.of(recipe, run, stage)
+        known = write(source, form or ("adapter" if is_adapter(source.model) else "merged"), dtype, target.resolve())
+    except (ValueError, OSError, ImportError) as error:
+        _stop(f"{error}; nothing was written")
+    own = known.comparison
+    _say(f"{target}: stage {known.stage} as {known.form}, {len(known.files)} files")
+    _say(f"its log-probabilities are {own.mean:.2g} nats from the stage's on the mean, {own.most:.2g} at most")
+    _say(f"next: polymath verify {target}, polymath serve {target}")
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote.")]) -> None:
+    """Check every file of an exported model, and where they still lie its base and data."""
+    from polymath.digest import file_digest
+    from polymath.release.provenance import PROVENANCE
+    from polymath.release.provenance import verify as check
+
+    try:
+        findings = list(check(folder))
+    except ValueError as error:
+        _stop(str(error))
+    faults = _tell(findings)
+    _say(f"{PROVENANCE} itself has the sha256 {file_digest(folder / PROVENANCE)}")
+    if faults:
+        raise typer.Exit(FAILED)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote; what follows goes to the server.")],
+    host: Annotated[
+        str, typer.Option(help="Who may ask: 0.0.0.0 is everybody that reaches this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    show: Annotated[bool, typer.Option("--print", help="Say the command, and start nothing.")] = False,
+) -> None:
+    """Answer with an exported model as OpenAI's API does, by vLLM or, for GGUF, llama.cpp."""
+    from polymath.hardware import gpus
+    from polymath.release.serving import command
+
+    try:
+        own = command(folder, host, port, on_cpu=not gpus())
+    except (ValueError, OSError) as error:
+        _stop(str(error))
+    arguments = [*own.arguments, *context.args]
+    if show:
+        _say(replace(own, arguments=arguments).text())
+        return
+    _say(f"http://{host}:{port}/v1, model {own.model}")
+    try:
+        os.execvpe(arguments[0], arguments, os.environ | own.environment)
+    except OSError as error:
+        _stop(f"{arguments[0]}: {error.strerror}; install it, and run\n{own.text()}", FAILED)
+
+
+@app.command()
 def doctor(
     run_dir: Annotated[Path, typer.Option(help="Where runs will be kept.")] = Path("runs"),
 ) -> None:
@@ -147,18 +230,7 @@ def doctor(
     from polymath.doctor import examine
     from rewards.sandbox.local import survey
 
-    faults = 0
-    for finding in examine(run_dir, survey):
-        style = {"ok": "green", "note": "yellow", "fault": "red"}[finding.state]
-        out.print(
-            f"[{style}]{finding.state:5}[/] [bold]{finding.what}[/]: {escape(finding.found)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if finding.remedy:
-            _say(f"      {finding.remedy}")
-        faults += finding.state == "fault"
-    if faults:
+    if _tell(examine(run_dir, survey)):
         raise typer.Exit(FAILED)
 
 
@@ -216,6 +288,22 @@ def replay_command(
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     print(json.dumps(recipe_schema(), indent=1))
+
+
+def _tell(findings: Iterable[Finding]) -> int:
+    """Show what was looked at; how many faults there are."""
+    faults = 0
+    for finding in findings:
+        style = {"ok": "green", "note": "yellow", "fault": "red"}[finding.state]
+        out.print(
+            f"[{style}]{finding.state:5}[/] [bold]{escape(finding.what)}[/]: {escape(finding.found)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if finding.remedy:
+            _say(f"      {finding.remedy}")
+        faults += finding.state == "fault"
+    return faults
 
 
 def _saved_recipe(run: RunDir) -> Recipe:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from polymath import hardware
 from polymath.entry import PACKAGES
+from polymath.finding import Finding
 
 Survey = Callable[[], tuple[str, Mapping[str, tuple[bool, str]]]]  # the isolation; is each protection active, what for
 GIB = 2**30
@@ -28,15 +29,6 @@ seen = range(cuda.device_count() if cuda.is_available() else 0)
 seen = [[cuda.get_device_name(own), cuda.get_device_capability(own), *cuda.mem_get_info(own)] for own in seen]
 print(json.dumps({"built": version.cuda, "devices": seen}))
 """
-
-
-class Finding(NamedTuple):
-    """What was looked at, what was found, and what to do about it: a fault stops runs, a note may stop some."""
-
-    what: str
-    found: str
-    state: Literal["ok", "note", "fault"] = "ok"
-    remedy: str = ""
 
 
 def examine(folder: Path, survey: Survey) -> Iterator[Finding]:

@@ -71,6 +71,8 @@ def base_of(folder: Path) -> Path:
     if not is_adapter(folder):
         return folder.resolve()
     base = Path(json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    if (folder / base).is_dir():  # exported with it
+        return (folder / base).resolve()
     run = RunDir(folder.resolve().parents[1])
     beside = run.path / base.parent.name / base.name
     if run.resolved.exists() and beside.exists():  # the adapter's own run, which may have been copied or moved

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from polymath import launch
+from polymath.digest import files_digest
 from polymath.domains import Domain, held_out_tasks
 from polymath.domains.python import find_module
 from polymath.hardware import Slots, gpus
@@ -42,7 +43,7 @@ RUNNERS = {
     "eval": "polymath.evaluate",
 }
 # Files of the core whose change cannot change what a stage computes
-SHOWS = "cli progress report plots summary source recipe pipeline manifest calibration rollouts_page"
+SHOWS = "cli progress report plots summary source recipe pipeline manifest calibration rollouts_page release new doctor"
 SHOWS_ONLY = set(SHOWS.split())
 
 
@@ -152,7 +153,7 @@ def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
         "inherited": dict(inherited),
         "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
         "own_rewards": _own_rewards(given),
-        "own_files": [_hash([file], file.parent) for file in _own_files(config)],
+        "own_files": [files_digest([file], file.parent) for file in _own_files(config)],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -162,7 +163,7 @@ def _own_rewards(given: Mapping[str, Any]) -> dict[str, str]:
     names = [domain.reward for domain in given["domains"].values()]
     names += [reward.name for reward in getattr(given["config"], "rewards", ())]
     files = {name: find_module(name) for name in names if ":" in name}
-    return {name: _hash([file], file.parent) for name, file in files.items()}
+    return {name: files_digest([file], file.parent) for name, file in files.items()}
 
 
 def _own_files(config: StageConfig) -> list[Path]:
@@ -174,7 +175,7 @@ def _own_files(config: StageConfig) -> list[Path]:
 def _describe(domain: Domain) -> dict[str, Any]:
     """A domain's settings, and the code of a user's own."""
     files: Sequence[Path] = getattr(domain, "source_files", tuple)()
-    return domain.model_dump(mode="json") | {"read": [_hash([file], file.parent) for file in files]}
+    return domain.model_dump(mode="json") | {"read": [files_digest([file], file.parent) for file in files]}
 
 
 @cache
@@ -184,9 +185,9 @@ def _hash_code(package: str) -> str:
         path
         for folder in sorted({package, "polymath", "rewards"})
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if path.stem not in SHOWS_ONLY
+        if SHOWS_ONLY.isdisjoint((path.stem, path.parent.name))
     ]
-    return _hash(files, ROOT)
+    return files_digest(files, ROOT)
 
 
 def _identify(model: TinyModel | PretrainedModel) -> Any:
@@ -194,15 +195,8 @@ def _identify(model: TinyModel | PretrainedModel) -> Any:
     path = model.path() if isinstance(model, PretrainedModel) else None
     if path is None:
         return model.model_dump(mode="json")
-    return _hash([path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file()), path.parent)
-
-
-def _hash(files: list[Path], root: Path) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            total.update(f"{file.relative_to(root)} {hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+    return files_digest(files, path.parent)
 
 
 def check_hardware(plans: Iterable[Plan]) -> None:

@@ -80,7 +80,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    yield beside
+    try:
+        yield beside
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():

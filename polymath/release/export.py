@@ -1,0 +1,184 @@
+"""`polymath export`: the model of a stage in a folder of its own, checked beside the stage's, with all that it is."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from polymath import models
+from polymath.chat import format_for
+from polymath.data import held_out_rows
+from polymath.digest import file_digest, model_digest
+from polymath.domains import Domain, training_tasks
+from polymath.eval_config import EvalConfig
+from polymath.recipe import Recipe
+from polymath.release import provenance, weights
+from polymath.release.card import card
+from polymath.release.gguf_file import read_gguf, write_gguf
+from polymath.run_dir import RunDir, read_json, whole_folder, write_text
+from polymath.stage import BASE
+from polymath.summary import stage_folders, summarise
+
+TEXTS = 8  # of each domain and mode, to compare the models on
+LONGEST = 512  # tokens of each
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stage of a run, and what its model came from."""
+
+    recipe: Recipe
+    stage: str
+    model: Path
+    base: Path  # the run's
+    manifest: dict[str, Any]
+    stages: Sequence[Mapping[str, Any]]  # `stage.json` of those before it, and of it
+    scores: Sequence[dict[str, Any]]
+
+    @classmethod
+    def of(cls, recipe: Recipe, run: RunDir, stage: str | None) -> "Source":
+        """Of a stage that is done, the last one with a model where none is named. Raises `ValueError`."""
+        folders = stage_folders(recipe, run)
+        done = [name for name, own in folders.items() if own.read_state().get("status") == "done"]
+        known = [name for name in done if name != BASE and not isinstance(recipe.stages[name], EvalConfig)]
+        if not known or (stage is not None and stage not in known):
+            named = f"stage {stage!r}" if stage else "any stage with a model"
+            raise ValueError(f"{run.path}: {named} is not done; done are {', '.join(known) or 'none'}")
+        stage = stage or known[-1]
+        way = [name for name in folders if name in _before(recipe, stage)]
+        return cls(
+            recipe=recipe,
+            stage=stage,
+            model=folders[stage].model,
+            base=folders[BASE].model,
+            manifest=read_json(run.manifest) or {},
+            stages=[{"name": name} | folders[name].read_state() for name in way],
+            scores=[own for own in summarise(recipe, run)["scores"] if own["model"] in (BASE, stage)],
+        )
+
+    @property
+    def name(self) -> str:
+        """The recipe's."""
+        return self.recipe.name
+
+    def trained_on(self) -> dict[str, Domain]:
+        """The domains of the stages on the way."""
+        names = [
+            name
+            for own in self.stages
+            if own["name"] != BASE
+            for name in self.recipe.stages[own["name"]].domain_names()
+        ]
+        return {name: self.recipe.domains[name] for name in dict.fromkeys(names)}
+
+    def declared_base(self) -> str:
+        """Where others find the base; '' where it stands in the run alone."""
+        return str(self.base.resolve()) if self.base.is_symlink() else ""
+
+
+def export(source: Source, form: provenance.Form, dtype: models.Dtype, target: Path) -> provenance.Provenance:
+    """Write the folder `target`, whole or not at all. Raises `ValueError` where the form has no place for the model.
+
+    What is written is loaded again, and has to say what the stage's model says, within the bounds of its type.
+    """
+    if form == "adapter" and not models.is_adapter(source.model):
+        raise ValueError(f"stage {source.stage} trained whole weights, no adapter: --form merged writes these")
+    texts = _texts(source)
+    before = weights.logprobs(models.load_model(source.model, "float32").eval(), texts)
+    with whole_folder(target) as folder:
+        _write(source, form, dtype, folder)
+        after = weights.logprobs(_loaded(form, folder, source), texts)
+        comparison = weights.compare(before, after, "float32" if form == "adapter" else dtype)
+        if not comparison.holds():
+            raise ValueError(
+                f"what was written says other things than stage {source.stage}: log-probabilities are "
+                f"{comparison.mean:.2g} nats apart on the mean (bound {comparison.mean_bound:g}), and "
+                f"{comparison.most:.2g} at most (bound {comparison.most_bound:g}): try --dtype float32"
+            )
+        known = _described(source, form, folder, comparison)
+        write_text(folder / provenance.CARD, card(known, dtype))
+        known = known.model_copy(update={"files": provenance.digests(folder)})
+        provenance.write(known, folder)
+    return known
+
+
+def _write(source: Source, form: provenance.Form, dtype: models.Dtype, folder: Path) -> None:
+    if form == "adapter":
+        weights.write_adapter(source.model, folder, source.base, source.declared_base())
+        return
+    model = weights.merged(source.model)
+    if form == "merged":
+        weights.write_whole(model, source.model, folder, dtype)
+    else:
+        write_gguf(model, source.model, folder / f"{source.name}.gguf", source.name, dtype)
+
+
+def _loaded(form: provenance.Form, folder: Path, source: Source) -> Any:
+    """What was written, as somebody else would load it."""
+    if form == "gguf":
+        return read_gguf(folder / f"{source.name}.gguf", AutoConfig.from_pretrained(models.base_of(source.model)))
+    return models.load_model(folder, "float32").eval()
+
+
+def _texts(source: Source) -> list[list[int]]:
+    """Demonstrations of all domains, prompt and completion, as tokens."""
+    tokenizer = models.load_tokenizer(source.model)
+    form = format_for(source.recipe.chat, tokenizer)
+    texts = []
+    for name, domain in source.trained_on().items():
+        rows = held_out_rows(name, domain, training_tasks(domain, TEXTS, source.recipe.seed), source.recipe.modes, form)
+        texts += [row.prompt + "".join(segment.text for segment in row.completion) for row in rows]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [ids[:LONGEST] for ids in encoded]
+
+
+def _described(
+    source: Source, form: provenance.Form, folder: Path, comparison: weights.Comparison
+) -> provenance.Provenance:
+    model, recipe = source.recipe.model, source.recipe.dump()
+    given = model if isinstance(model, models.PretrainedModel) else None
+    inside = (folder / weights.BASE_FOLDER).exists()
+    fields = ("name", "kind", "fingerprint", "data_sha256", "seconds")
+    return provenance.Provenance(
+        name=source.name,
+        stage=source.stage,
+        form=form,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        files=provenance.digests(folder),
+        base=provenance.Base(
+            name=given.name if given else "",
+            revision=given.revision if given else None,
+            place=f"./{weights.BASE_FOLDER}" if inside else str(source.base.resolve()),
+            sha256=model_digest(source.base.resolve()),
+        ),
+        data=tuple(_data(source)),
+        stages=tuple(provenance.Stage.model_validate({key: own.get(key) for key in fields}) for own in source.stages),
+        seed=source.recipe.seed,
+        recipe=recipe,
+        recipe_sha256=provenance.recipe_digest(recipe),
+        made_on=source.manifest,
+        scores=tuple(source.scores),
+        comparison=comparison,
+    )
+
+
+def _data(source: Source) -> Iterator[provenance.DataFile]:
+    for name, domain in source.trained_on().items():
+        files: Sequence[Path] = getattr(domain, "source_files", tuple)()
+        for file in files:
+            size, digest = file.stat().st_size, file_digest(file)
+            yield provenance.DataFile(domain=name, place=str(file.resolve()), bytes=size, sha256=digest)
+
+
+def _before(recipe: Recipe, stage: str) -> set[str]:
+    """A stage, and all whose models it reads, directly or not."""
+    found, todo = {BASE}, [stage]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += recipe.stages[name].parents()
+    return found
