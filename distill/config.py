@@ -94,6 +94,14 @@ class OpdConfig(TaughtConfig, RolloutConfig):
         return self
 
     @model_validator(mode="after")
+    def _teachers_say_what_they_learned_to(self) -> "OpdConfig":
+        if self.lora and self.lora.load_in_4bit:
+            raise ValueError(
+                "lora.load_in_4bit: teachers that share the base would be scored in 4 bits too; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_domain_stops_early_if_asked_to(self) -> "OpdConfig":
         if self.early_stopping_patience is None:
             if self.early_stopping_threshold != type(self).model_fields["early_stopping_threshold"].default:

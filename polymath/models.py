@@ -99,8 +99,11 @@ def load_whole(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
 
 
-def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False) -> Any:
-    """The `PreTrainedModel` of a folder, or the `PeftModel`: an adapter on its base, of which nothing else trains."""
+def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False, bits: Any = None) -> Any:
+    """The `PreTrainedModel` of a folder, or the `PeftModel`: an adapter on its base, of which nothing else trains.
+
+    `bits` is a configuration of transformers for a base of fewer bits (see `four_bits`).
+    """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -109,11 +112,28 @@ def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False) -> Any:
     # attention, whose backward is the slower one on short rows
     attention = "sdpa" if torch.cuda.is_available() else "eager"
     model = AutoModelForCausalLM.from_pretrained(
-        base_of(folder), dtype=getattr(torch, dtype), attn_implementation=attention
+        base_of(folder), dtype=getattr(torch, dtype), attn_implementation=attention, quantization_config=bits
     )
     if is_adapter(folder):
         model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     return model
+
+
+def four_bits(*, bf16: bool) -> Any:
+    """How QLoRA keeps a base (arXiv 2305.14314, section 3). Raises `ImportError` that says what to install."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ImportError("lora.load_in_4bit needs bitsandbytes: pip install 'polymath[qlora]'") from error
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float32,
+    )
 
 
 def convert_gguf(path: Path, folder: Path) -> None:

@@ -22,7 +22,7 @@ from polymath.domains.writing import WritingDomain
 from polymath.eval_config import EvalConfig
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
 from polymath.sandbox_config import SandboxConfig
-from polymath.source import Location, Problem, RecipeError, Source, nearest
+from polymath.source import Location, Problem, RecipeError, Source, nearest, shown
 from polymath.stage import BASE, ModeConfig, ModelStageConfig, Modes, StageConfig
 from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
@@ -170,10 +170,10 @@ def _problem(fault: dict[str, Any], source: Source) -> Problem:
         return Problem((*location, "kind"), f"found {kind!r}{nearest(kind, _kinds(location))}")
     if fault["type"] == "literal_error":
         known = [option.strip("' ") for option in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return Problem(location, f"found {given!r}{nearest(str(given), known)}")
+        return Problem(location, f"found {shown(given)}{nearest(str(given), known)}")
     if fault["type"] == "value_error":
         return Problem(location, str(fault["ctx"]["error"]))
-    return Problem(location, f"found {given!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
+    return Problem(location, f"found {shown(given)}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
 
 
 def _follows(fault: dict[str, Any], others: Sequence[Any]) -> bool:

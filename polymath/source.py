@@ -1,8 +1,10 @@
 """YAML with line numbers, `--set` overrides, and errors that say where the user has to look."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import yaml
 # A date of month 13 and an integer of 5000 digits are plain ValueErrors; an alias inside its own anchor recurses
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 Location = tuple[str | int, ...]
+MOST = 100_000  # values of a recipe
+DEEPEST = 200  # brackets; reading takes the square of it
 
 
 @dataclass(frozen=True)
@@ -43,19 +47,25 @@ class Source:
         """Raises `RecipeError` for a missing file, broken YAML, a key that is not text, or a key given twice."""
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError([f"{path}: cannot be read: {error}"]) from error
+        except UnicodeDecodeError as error:
+            raise RecipeError([f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8"]) from error
+        except OSError as error:
+            raise RecipeError([f"{path}: cannot be read: {error.strerror}"]) from error
+        if max(accumulate((sign in "[{") - (sign in "]}") for sign in text), default=0) > DEEPEST:
+            raise RecipeError([f"{path}: not YAML: brackets are nested over {DEEPEST} deep: close them"])
         try:
             node, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
         except YAML_ERRORS as error:
-            raise RecipeError([f"{path}: not YAML: {error}"]) from error
+            raise RecipeError([_not_yaml(path, error)]) from error
         if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
             raise RecipeError([f"{path}: a recipe is a mapping of keys to values, beginning with `name:`"])
         lines: dict[Location, int] = {}
         try:
             problems = [f"{path}:{line}: {message}" for line, message in _index(node, (), lines)]
         except RecursionError as error:
-            raise RecipeError([f"{path}: an alias stands inside what it stands for"]) from error
+            raise RecipeError([f"{path}: an alias stands inside what it stands for: write it out"]) from error
+        except OverflowError as error:
+            raise RecipeError([f"{path}: holds over {MOST} values, aliases written out: use fewer of them"]) from error
         if problems:
             raise RecipeError(problems)
         return cls(path, data, lines)
@@ -89,8 +99,30 @@ class Source:
         return location in self.lines or location in self.overrides
 
 
+def _not_yaml(path: Path, error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{path}: not YAML: {'it is nested too deeply' if isinstance(error, RecursionError) else error}"
+    context, problem = getattr(error, "context", ""), getattr(error, "problem", "")
+    remedy = ": indent with spaces" if "\\t" in problem else ""
+    said = " ".join(part for part in (context and f"{context},", problem) if part)
+    return f"{path}:{mark.line + 1}: not YAML: {said}{remedy}"
+
+
+def shown(given: Any) -> str:
+    """A value as a message shows it, in short where it is long."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 3, 200, 200
+    return short.repr(given)
+
+
 def _index(node: yaml.Node, at: Location, lines: dict[Location, int]) -> Iterable[tuple[int, str]]:
-    """Fill `lines`; yields what the YAML grammar allows and a recipe does not."""
+    """Fill `lines`; yields what the YAML grammar allows and a recipe does not.
+
+    Raises `OverflowError` where there are more values than anybody writes.
+    """
+    if len(lines) > MOST:
+        raise OverflowError
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             location = (*at, key.value)

@@ -106,10 +106,34 @@ class LoraConfig(StrictModel):
     lora_alpha: PositiveInt = 32
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: str | tuple[str, ...] = "all-linear"
-    use_rslora: bool = False
+    target_parameters: tuple[str, ...] = Field(
+        default=(),
+        description="Ends of the names of parameters that are no modules' own, as the experts of a mixture: "
+        "mlp.experts.gate_up_proj, mlp.experts.down_proj.",
+    )
+    use_rslora: bool = Field(default=False, description="Scale by lora_alpha / sqrt(r) (arXiv 2312.03732).")
+    use_dora: bool = Field(default=False, description="Magnitude and direction apart (DoRA, arXiv 2402.09353).")
+    load_in_4bit: bool = Field(
+        default=False,
+        description="The base in 4 bits while this adapter trains (QLoRA, arXiv 2305.14314: NF4, doubly quantized, by "
+        "bitsandbytes); scored and exported it sits on the base as it is.",
+    )
     train_new_tokens: bool = Field(
         default=True, description="Train besides the embeddings of tokens which the vocabulary was given here."
     )
+
+    @model_validator(mode="after")
+    def _parameters_are_adapted_plainly(self) -> "LoraConfig":
+        for name in ("lora_dropout", "use_dora", "load_in_4bit") if self.target_parameters else ():
+            if getattr(self, name):
+                raise ValueError(
+                    f"target_parameters goes without {name}: PEFT has no such adapter; leave one of them out"
+                )
+        return self
+
+    def beyond_vllm(self) -> str:
+        """The setting, if any, whose adapter vLLM does not take."""
+        return next((name for name in ("use_dora", "target_parameters", "load_in_4bit") if getattr(self, name)), "")
 
 
 def _as_shares(value: Any) -> Any:
@@ -191,6 +215,8 @@ class RolloutConfig(TrainingConfig, EngineConfig):
     def _vllm_has_room_for_the_adapter(self) -> "RolloutConfig":
         if self.use_vllm and self.lora is not None and self.lora.r > RANKS[-1]:
             raise ValueError(f"lora.r is {self.lora.r}, and vLLM takes at most {RANKS[-1]}: lower it")
+        if self.use_vllm and self.lora is not None and (name := self.lora.beyond_vllm()):
+            raise ValueError(f"lora.{name} is not for vLLM, which takes no such adapter: leave it out, or use_vllm")
         return self
 
     @model_validator(mode="after")

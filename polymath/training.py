@@ -85,13 +85,14 @@ def prepare(job: StageJob) -> Materials:
     rows = draw_rows(job, form, config.num_rows or config.max_steps * config.rows_per_step())
     data.check_budgets(rows, tokenizer)
     job.files.update_state(rows=len(rows), data_sha256=data.digest(rows))
-    model = models.load_model(source, config.dtype, trainable=config.lora is not None)
+    bits = models.four_bits(bf16=config.bf16) if config.lora and config.lora.load_in_4bit else None
+    model = models.load_model(source, config.dtype, trainable=config.lora is not None, bits=bits)
     return Materials(
         model=model,
         tokenizer=tokenizer,
         form=form,
         rows=rows,
-        peft_config=_new_adapter(config, source, model),
+        peft_config=new_adapter(config, source, model),
     )
 
 
@@ -103,11 +104,12 @@ def draw_rows(job: StageJob, form: Format, count: int, purpose: str = "") -> lis
     return data.training_rows(job.domains, config.domains, job.modes, count, seed, form, together)
 
 
-def _new_adapter(config: TrainingConfig, source: Path, model: Any) -> PeftLoraConfig | None:
+def new_adapter(config: TrainingConfig, source: Path, model: Any) -> PeftLoraConfig | None:
     """The adapter that a stage begins with; None where it has none, or goes on with the one that is there."""
     if config.lora is None or models.is_adapter(source):
         return None
-    settings = config.lora.model_dump()
+    settings: dict[str, Any] = config.lora.model_dump(exclude={"load_in_4bit"})
+    settings["target_parameters"] = list(config.lora.target_parameters) or None
     trains_new_tokens = settings.pop("train_new_tokens")
     if trains_new_tokens and (ids := new_tokens(model)):
         tables = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]

@@ -39,6 +39,8 @@ def _json_lines(path: Path) -> Iterator[Found]:
 def _parsed(text: str) -> dict[str, Any] | str:
     try:
         record = json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"no JSON: {error.msg.removesuffix(' starting at')} at column {error.colno}"
     except (ValueError, RecursionError) as error:
         return f"no JSON: {error}"
     return record if isinstance(record, dict) else f"{type(record).__name__} in the place of an object"
@@ -71,7 +73,7 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[Found]]:
                     yield before + 1, record if whole else f"{len(names)} columns, and not as many values"
                     before = reader.line_num
             except csv.Error as error:
-                raise ValueError(f"{path}:{before + 1}: {error}") from error
+                raise ValueError(f"{path}:{before + 1}: {error}; close each quote, double one in a text") from error
 
     return read
 
@@ -87,7 +89,7 @@ def _parquet(path: Path) -> Iterator[Found]:
                 number += 1
                 yield number, record
     except ArrowException as error:
-        raise ValueError(f"{path}: no parquet: {error}") from error
+        raise ValueError(f"{path}: no parquet: {str(error).rstrip('.')}: write it again") from error
 
 
 def _opened(path: Path, newline: str | None = None) -> TextIO:

@@ -45,11 +45,23 @@ def conversation(record: Record, columns: Mapping[Part, str]) -> Conversation:
         raise ValueError("it does not end with an assistant's message, so that there is nothing to learn")
     if not any(own["role"] == "user" for own in messages):
         raise ValueError("it has no user's message, and so nothing is asked")
+    _check_results(messages)
     last = messages[-1]
     if not last["content"].strip() and not last["tool_calls"]:
         raise ValueError("the last answer is empty")
     read_turns(messages, tools)
     return Conversation(tuple(messages), tools)
+
+
+def _check_results(messages: Sequence[Message]) -> None:
+    """Whatever a tool says answers a call."""
+    open_calls = 0
+    for place, own in enumerate(messages):
+        open_calls += len(own.get("tool_calls") or ())
+        if own["role"] == "tool":
+            open_calls -= 1
+        if open_calls < 0:
+            raise ValueError(f"message {place} is what a tool said, and no call before it asks for that")
 
 
 def _messages(record: Record, columns: Mapping[Part, str]) -> list[Any]:
