@@ -71,7 +71,7 @@ def base_of(folder: Path) -> Path:
     if not is_adapter(folder):
         return folder.resolve()
     base = Path(json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    if (folder / base).is_dir():  # exported with it
+    if not base.is_absolute() and (folder / base).is_dir():  # exported with it
         return (folder / base).resolve()
     run = RunDir(folder.resolve().parents[1])
     beside = run.path / base.parent.name / base.name

@@ -2,25 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-import torch
-from trl.trainer.grpo_config import GRPOConfig
 
 from polymath.chat import V4Format
 from polymath.completion import Completion
 from polymath.data import Row, prompt_dataset
-from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Sampling
 from polymath.run_dir import StageDir
 from polymath.sandbox_config import SandboxConfig
-from polymath.tiny import build_tokenizer
 from rewards import Score, open_bench
 from rewards.base import RewardConfig, Workbench
 from rewards.scorer import Scorer
-from rl.refill import Reserve
-from rl.trainer import SpecialistTrainer
+
+if TYPE_CHECKING:  # pytest reads this file before it starts its processes, and torch takes seconds
+    from rl.refill import Reserve
+    from rl.trainer import SpecialistTrainer
 
 WORDS = ["look up the entry of Ada and write it down"]
 
@@ -39,6 +37,8 @@ class Letters(RewardConfig):
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """For models so small that threads wait for one another."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,12 +48,19 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def words() -> Any:
     """A tokenizer of some 400 tokens."""
+    from polymath.tiny import build_tokenizer
+
     return build_tokenizer(WORDS, 400)
 
 
 @pytest.fixture
-def trainer_for(tmp_path: Path, words: Any) -> Callable[..., SpecialistTrainer]:
+def trainer_for(tmp_path: Path, words: Any) -> "Callable[..., SpecialistTrainer]":
     """`trainer_for(model, rows, ...)`: 4 completions of each of 2 prompts a step, rewarded for letters."""
+    from trl.trainer.grpo_config import GRPOConfig
+
+    from polymath.engine.local import LocalEngine
+    from rl.refill import Reserve
+    from rl.trainer import SpecialistTrainer
 
     def make(
         model: Any,
@@ -62,7 +69,7 @@ def trainer_for(tmp_path: Path, words: Any) -> Callable[..., SpecialistTrainer]:
         rewards: Sequence[RewardConfig] = (Letters(),),
         engine_for: Callable[[Any], Any] | None = None,
         tokenizer: Any = words,
-        reserve: Reserve | None = None,
+        reserve: "Reserve | None" = None,
         top_p: float = 1.0,
         top_k: int = 0,
         modes_per_task: int = 1,
@@ -70,7 +77,7 @@ def trainer_for(tmp_path: Path, words: Any) -> Callable[..., SpecialistTrainer]:
         scorer: Scorer | None = None,
         jury_for: Any = None,
         **args: Any,
-    ) -> SpecialistTrainer:
+    ) -> "SpecialistTrainer":
         scorer = scorer or Scorer(rewards, open_bench(SandboxConfig()))
         settings: dict[str, Any] = {
             "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 16, "max_steps": 1,

@@ -17,7 +17,12 @@ from sft.config import SftConfig
 
 SIZES: dict[str, Any] = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32, "initializer_range": 0.1}
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "decoder_sparse_step": 1}
+EXPERTS: dict[str, Any] = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "decoder_sparse_step": 1,
+}
 TEXTS = [[5, 6, 7, 8, 9, 10], [300, 3, 4]]
 
 
@@ -33,7 +38,9 @@ def adapted(model: Any, source: Path, **settings: Any) -> Any:
     from peft import get_peft_model
 
     config = SftConfig.model_validate({"domains": ["d"], "max_steps": 1, "lora": {"r": 4, **settings}})
-    own = get_peft_model(model, new_adapter(config, source, model))
+    adapter = new_adapter(config, source, model)
+    assert adapter is not None
+    own: Any = get_peft_model(model, adapter)
     for name, parameter in own.named_parameters():
         if "lora_B" in name:
             parameter.data += 0.1 * torch.randn_like(parameter)
@@ -41,6 +48,7 @@ def adapted(model: Any, source: Path, **settings: Any) -> Any:
 
 
 def test_a_base_in_4_bits_is_small_and_stays_as_it_is(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="an extra, which PEFT imports wherever it is: a second for each process")
     model = models.load_model(base, "float32", bits=models.four_bits(bf16=False))
     projection = model.model.layers[0].mlp.up_proj.weight
     assert (

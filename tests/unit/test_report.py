@@ -118,7 +118,7 @@ def report(tmp_path: Path) -> Report:
 
     def write(modes: Sequence[str] = MODES, seen: Sequence[str] | None = None) -> tuple[Path, dict[str, Any]]:
         recipe, run = recipe_of(tmp_path, modes), RunDir(tmp_path / "run")
-        fill(recipe, run, seen or modes)
+        fill(recipe, run, modes if seen is None else seen)
         write_report(recipe, run)
         return run.report, read_json(run.summary)
 
@@ -433,7 +433,7 @@ def test_what_was_sampled_can_be_read(report: Report, tmp_path: Path) -> None:
         append_line(folder.rollouts, {"step": step} | rollout)
         append_line(folder.judgments, {"step": step} | judgment)
         append_line(folder.rubrics, {"step": step} | rubric)
-    shown, _ = report()
+    shown, _ = report(seen=())
     data = read_page(shown / "rollouts.html")
     kept = {"rollouts": [rollout], "judgments": [judgment], "rubrics": [rubric]}
     assert data["stages"] == {"grpo": dict.fromkeys(("1", "10"), kept)}
@@ -449,7 +449,7 @@ def test_a_long_story_is_told_in_part(monkeypatch: pytest.MonkeyPatch, report: R
     folder.path.mkdir(parents=True)
     for step in range(1, 101):
         append_line(folder.rollouts, {"step": step, "prompt": "p" * 50, "turns": ["5"], "rewards": {}})
-    shown, _ = report()
+    shown, _ = report(seen=())
     data = read_page(shown / "rollouts.html")
     steps = list(map(int, data["stages"]["grpo"]))
     assert steps[0] == 1 and steps[-1] == 100 and 5 < len(steps) < 40
@@ -461,5 +461,5 @@ def test_a_long_story_is_told_in_part(monkeypatch: pytest.MonkeyPatch, report: R
 
 
 def test_a_run_without_samples_has_no_page_of_them(report: Report) -> None:
-    shown, _ = report()
+    shown, _ = report(seen=())
     assert not (shown / "rollouts.html").exists() and "rollouts.html" not in (shown / "index.html").read_text()
