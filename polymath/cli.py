@@ -7,30 +7,29 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from polymath.console import FAILED, INTERRUPTED, err, out, say, stop, tell
 from polymath.dataset.layouts import Part
-from polymath.finding import Finding
 from polymath.manifest import describe
-from polymath.models import Dtype
 from polymath.pipeline import Pipeline, Plan, StageFailed, check_hardware, plan
 from polymath.progress import Bars, Lines
-from polymath.recipe import Recipe, check_files, load_recipe, load_resolved, recipe_schema
+from polymath.recipe import Recipe, check_files, load_recipe, recipe_schema
+from polymath.release.commands import export, saved_recipe, serve, verify
 from polymath.run_dir import RunDir, read_json, write_json, write_text
 from polymath.source import RecipeError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-out, err = Console(), Console(stderr=True)
-USAGE, FAILED, INTERRUPTED = 2, 1, 130
+for command in (export, verify):
+    app.command()(command)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 
 
 @app.command("run")
@@ -44,27 +43,60 @@ def run_command(
     try:
         resolved = load_recipe(recipe, set_)
     except RecipeError as error:
-        _stop(str(error))
+        stop(str(error))
     run = RunDir(run_dir or Path("runs") / f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if run.path.exists() and not run.resolved.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-        _stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
+        stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
     if dry_run:
         plans = plan(resolved, run)
         out.print(_plan_table(plans, run))
         try:
             check_hardware(plans)
         except StageFailed as error:
-            _stop(str(error))
+            stop(str(error))
         return
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        _stop(f"--run-dir {run.path}: cannot be made: {error.strerror}")
+        stop(f"--run-dir {run.path}: cannot be made: {error.strerror}")
     with _locked(run):
         write_text(run.recipe, recipe.read_text(encoding="utf-8"))
         write_json(run.manifest, describe(sys.argv) | {"seed": resolved.seed, "recipe": str(recipe), "set": set_ or []})
         write_json(run.resolved, resolved.dump())
         _execute(resolved, run)
+
+
+@app.command("eval")
+def eval_command(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    stage: Annotated[str | None, typer.Option(help="Whose model; the last one's where not given.")] = None,
+    num_prompts: Annotated[int, typer.Option(min=1, help="Held-out tasks of each domain and mode, at most.")] = 200,
+    guard: Annotated[bool, typer.Option(help="Look as well at skills that nobody trained: sums, instructions.")] = True,
+    out_dir: Annotated[Path | None, typer.Option(help="Where the scores are kept; RUN-eval where not given.")] = None,
+) -> None:
+    """Score a trained model beside what it began from, and say what got better and what got worse.
+
+    `polymath export` puts these scores into the card.
+    """
+    from polymath.release.evaluation import describe_scored, evaluation_of, recipe_for, rows
+    from polymath.release.export import Source
+
+    try:
+        source = Source.of(saved_recipe(RunDir(run_dir)), RunDir(run_dir), stage)
+    except ValueError as error:
+        stop(str(error))
+    recipe = recipe_for(source, num_prompts, guard=guard)
+    run = RunDir(out_dir) if out_dir else evaluation_of(RunDir(run_dir))
+    run.path.mkdir(parents=True, exist_ok=True)
+    with _locked(run):
+        write_json(run.manifest, describe(sys.argv) | {"seed": recipe.seed, "scored": describe_scored(source)})
+        write_json(run.resolved, recipe.dump())
+        _execute(recipe, run)
+    table = Table("held out", "mode", "tasks", "before", f"after ({source.stage})", "", box=None)
+    for row in rows(read_json(run.summary)["scores"]):
+        before = "" if row.before is None else f"{row.before:.1f}%"
+        table.add_row(row.domain, row.mode, str(row.n), before, f"{row.after:.1f}% +- {row.stderr:.1f}", row.change())
+    out.print(table)
 
 
 @app.command()
@@ -80,34 +112,34 @@ def new(
 
     path, notes = Path(f"{name}.yaml"), Path(f"{name}.rows.jsonl")
     if not re.fullmatch("[a-z][a-z0-9_-]*", name):
-        _stop(f"NAME {name!r}: small letters, digits, - and _ alone, a letter first")
+        stop(f"NAME {name!r}: small letters, digits, - and _ alone, a letter first")
     for place in (path, notes):
         if place.exists():
-            _stop(f"{place}: is there already; take another NAME, or put it away")
+            stop(f"{place}: is there already; take another NAME, or put it away")
     columns = dict(own.split("=", 1) for own in column or () if "=" in own)
     if len(columns) < len(column or ()) or not columns.keys() <= set(get_args(Part)):
-        _stop(f"--column {' '.join(column or ())}: each reads prompt=NAME, completion=NAME or system=NAME")
+        stop(f"--column {' '.join(column or ())}: each reads prompt=NAME, completion=NAME or system=NAME")
     try:
         found = look(name, tuple(data), cast(dict[Part, str], columns), model, language_of)
     except (ValueError, ImportError) as error:
-        _stop(str(error))
+        stop(str(error))
     write_text(path, recipe(found))
     rows = list(noted(found))
     if rows:
         write_text(notes, "".join(json.dumps(row) + "\n" for row in rows))
     for what, how in told(found):
-        _say(f"{what:<14} {how}")
-    _say(f"written: {path}{f', and {notes} with the {len(rows)} rows to look at' if rows else ''}")
-    _say(f"next: polymath run {path}")
+        say(f"{what:<14} {how}")
+    say(f"written: {path}{f', and {notes} with the {len(rows)} rows to look at' if rows else ''}")
+    say(f"next: polymath run {path}")
 
 
 @app.command()
 def resume(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
     """Finish a run that was interrupted."""
     run = RunDir(run_dir)
-    recipe = _saved_recipe(run)
+    recipe = saved_recipe(run)
     for problem in check_files(recipe):
-        _stop(f"{run.resolved}: {'.'.join(map(str, problem.location))}: {problem.message}")
+        stop(f"{run.resolved}: {'.'.join(map(str, problem.location))}: {problem.message}")
     with _locked(run):
         _execute(recipe, run)
 
@@ -116,7 +148,7 @@ def resume(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]
 def report(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
     """Write the report of a run, finished or not."""
     run = RunDir(run_dir)
-    _write_report(_saved_recipe(run), run)
+    _write_report(saved_recipe(run), run)
 
 
 @app.command()
@@ -129,9 +161,9 @@ def convert(
     from polymath.run_dir import whole_folder
 
     if not source.is_file() or source.suffix != ".gguf":
-        _stop(f"{source}: no such .gguf file")
+        stop(f"{source}: no such .gguf file")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        _stop(f"{target}: is there already; name a folder that is empty or not there yet")
+        stop(f"{target}: is there already; name a folder that is empty or not there yet")
     with whole_folder(target.resolve()) as folder:
         convert_gguf(source, folder)
     out.print(
@@ -143,86 +175,6 @@ def convert(
 
 
 @app.command()
-def export(
-    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    target: Annotated[Path, typer.Argument(help="The folder to write.")],
-    stage: Annotated[str | None, typer.Option(help="Whose model; the last one's where not given.")] = None,
-    form: Annotated[
-        Literal["adapter", "merged", "gguf"] | None,
-        typer.Option(help="adapter where the stage trained one, else merged."),
-    ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Of merged weights.")] = "bfloat16",
-) -> None:
-    """Write a trained model as others load it, with a card and with where all of it came from."""
-    from transformers.utils import logging as transformers_logging
-
-    from polymath.models import is_adapter
-    from polymath.release.export import Source
-    from polymath.release.export import export as write
-
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        _stop(f"{target}: is there already; name a folder that is empty or not there yet")
-    run = RunDir(run_dir)
-    recipe = _saved_recipe(run)
-    transformers_logging.disable_progress_bar()
-    try:
-        source = Source.of(recipe, run, stage)
-        known = write(source, form or ("adapter" if is_adapter(source.model) else "merged"), dtype, target.resolve())
-    except (ValueError, OSError, ImportError) as error:
-        _stop(f"{error}; nothing was written")
-    own = known.comparison
-    _say(f"{target}: stage {known.stage} as {known.form}, {len(known.files)} files")
-    _say(f"its log-probabilities are {own.mean:.2g} nats from the stage's on the mean, {own.most:.2g} at most")
-    _say(f"next: polymath verify {target}, polymath serve {target}")
-
-
-@app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote.")]) -> None:
-    """Check every file of an exported model, and where they still lie its base and data."""
-    from polymath.digest import file_digest
-    from polymath.release.provenance import PROVENANCE
-    from polymath.release.provenance import verify as check
-
-    try:
-        findings = list(check(folder))
-    except ValueError as error:
-        _stop(str(error))
-    faults = _tell(findings)
-    _say(f"{PROVENANCE} itself has the sha256 {file_digest(folder / PROVENANCE)}")
-    if faults:
-        raise typer.Exit(FAILED)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def serve(
-    context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote; what follows goes to the server.")],
-    host: Annotated[
-        str, typer.Option(help="Who may ask: 0.0.0.0 is everybody that reaches this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    show: Annotated[bool, typer.Option("--print", help="Say the command, and start nothing.")] = False,
-) -> None:
-    """Answer with an exported model as OpenAI's API does, by vLLM or, for GGUF, llama.cpp."""
-    from polymath.hardware import gpus
-    from polymath.release.serving import command
-
-    try:
-        own = command(folder, host, port, on_cpu=not gpus())
-    except (ValueError, OSError) as error:
-        _stop(str(error))
-    arguments = [*own.arguments, *context.args]
-    if show:
-        _say(replace(own, arguments=arguments).text())
-        return
-    _say(f"http://{host}:{port}/v1, model {own.model}")
-    try:
-        os.execvpe(arguments[0], arguments, os.environ | own.environment)
-    except OSError as error:
-        _stop(f"{arguments[0]}: {error.strerror}; install it, and run\n{own.text()}", FAILED)
-
-
-@app.command()
 def doctor(
     run_dir: Annotated[Path, typer.Option(help="Where runs will be kept.")] = Path("runs"),
 ) -> None:
@@ -230,7 +182,7 @@ def doctor(
     from polymath.doctor import examine
     from rewards.sandbox.local import survey
 
-    if _tell(examine(run_dir, survey)):
+    if tell(examine(run_dir, survey)):
         raise typer.Exit(FAILED)
 
 
@@ -243,7 +195,7 @@ def sandbox() -> None:
     try:
         isolation, protections = survey()
     except SandboxError as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     table = Table("protection", "active", "what it keeps from a program", title=f"sandbox: {isolation}", box=None)
     for name, (active, keeps) in protections.items():
         table.add_row(name, "yes" if active else "[red]no[/]", keeps)
@@ -263,23 +215,23 @@ def replay_command(
     from rewards.sandbox.log import replay
 
     if not log.is_file():
-        _stop(f"{log}: no such file; a stage that runs programs writes sandbox.jsonl")
+        stop(f"{log}: no such file; a stage that runs programs writes sandbox.jsonl")
     try:
         opened = LocalSandbox(())
     except SandboxError as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     try:
         again = asyncio.run(replay(log, opened, episode))
     except ValueError as error:
-        _stop(str(error))
+        stop(str(error))
     finally:
         opened.close()
     for one in again:
         differs = "; ".join(f"{field} was {then!r}, is {now!r}" for field, (then, now) in one.differs.items())
         if differs or episode is not None:
-            _say(f"{one.episode} command {one.place}: {differs or 'the same'}")
+            say(f"{one.episode} command {one.place}: {differs or 'the same'}")
     changed = sum(bool(one.differs) for one in again)
-    _say(f"{len(again)} commands, {changed} with another result")
+    say(f"{len(again)} commands, {changed} with another result")
     if changed:
         raise typer.Exit(FAILED)
 
@@ -288,33 +240,6 @@ def replay_command(
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     print(json.dumps(recipe_schema(), indent=1))
-
-
-def _tell(findings: Iterable[Finding]) -> int:
-    """Show what was looked at; how many faults there are."""
-    faults = 0
-    for finding in findings:
-        style = {"ok": "green", "note": "yellow", "fault": "red"}[finding.state]
-        out.print(
-            f"[{style}]{finding.state:5}[/] [bold]{escape(finding.what)}[/]: {escape(finding.found)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if finding.remedy:
-            _say(f"      {finding.remedy}")
-        faults += finding.state == "fault"
-    return faults
-
-
-def _saved_recipe(run: RunDir) -> Recipe:
-    if not run.resolved.exists():
-        _stop(
-            f"{run.path}: there is no {run.resolved.name}, so no run to go on with; start one with: polymath run RECIPE"
-        )
-    try:
-        return load_resolved(run.resolved)
-    except RecipeError as error:
-        _stop(str(error))
 
 
 def _execute(recipe: Recipe, run: RunDir) -> None:
@@ -335,7 +260,7 @@ def _execute(recipe: Recipe, run: RunDir) -> None:
     except KeyboardInterrupt as error:
         err.print(f"\ninterrupted; go on with: polymath resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from error
-    _say(f"finished in {time.monotonic() - started:.0f} s")
+    say(f"finished in {time.monotonic() - started:.0f} s")
     _write_report(recipe, run)
 
 
@@ -345,7 +270,7 @@ def _write_report(recipe: Recipe, run: RunDir) -> None:
     page = write_report(recipe, run)
     if scores := read_json(run.summary)["scores"]:
         out.print(_score_table(scores))
-    _say(f"report: {page}")
+    say(f"report: {page}")
 
 
 def _plan_table(stages: list[Plan], run: RunDir) -> Table:
@@ -375,17 +300,8 @@ def _locked(run: RunDir) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _stop(f"{run.path}: another process is running this run")
+            stop(f"{run.path}: another process is running this run")
         yield
-
-
-def _say(message: str) -> None:
-    out.print(message, highlight=False, soft_wrap=True, markup=False)
-
-
-def _stop(message: str, code: int = USAGE) -> NoReturn:
-    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

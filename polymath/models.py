@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -124,10 +125,8 @@ def four_bits(*, bf16: bool) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise ImportError("lora.load_in_4bit needs bitsandbytes: pip install 'polymath[qlora]'") from error
+    if find_spec("bitsandbytes") is None:
+        raise ImportError("lora.load_in_4bit needs bitsandbytes: pip install 'polymath[qlora]'")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -14,7 +14,7 @@ from polymath import models
 from polymath.dataset.inspection import Inspection, inspect
 from polymath.dataset.layouts import Part
 from polymath.dataset.reading import read
-from polymath.domains import is_held_out
+from polymath.domains import held_out_count, is_held_out
 from polymath.domains.dataset import DatasetDomain
 
 BYTES_A_TOKEN = 4  # where there is no tokenizer to ask
@@ -77,14 +77,14 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     middle, longest = statistics.median(seen.answers), max(seen.answers)
     yield "answers", f"{about}{middle:.0f} tokens in the middle, {longest} at most"
     if over := seen.over(own.length()):
-        yield "too long", f"{over} rows have over {own.length()} tokens, and are cut off there"
+        yield "too long", f"{over} with over {own.length()} tokens, and cut off there"
     if seen.languages:
         shares = [(name, count / seen.languages.total()) for name, count in seen.languages.most_common(5)]
         yield "languages", ", ".join(f"{name} {share:.0%}" for name, share in shares)
     if seen.duplicates:
-        yield "twice", f"{len(seen.duplicates)} rows say what an earlier one says"
+        yield "twice", f"{len(seen.duplicates)} with what an earlier one says"
     for kind, places in seen.suspects.items():
-        yield kind, f"{len(places)} rows look like it, {places[0]} for one"
+        yield kind, f"{len(places)} with what looks like it, {places[0]} for one"
 
 
 def noted(own: Findings) -> Iterator[dict[str, Any]]:
@@ -99,13 +99,13 @@ def noted(own: Findings) -> Iterator[dict[str, Any]]:
 def recipe(own: Findings) -> str:
     """A recipe that fine-tunes an adapter on these files and scores it on what is held out."""
     tasks = list(own.domain.tasks())
-    held_out = len({json.dumps(task.messages) for task in tasks if is_held_out(task)})
+    held_out = held_out_count(own.domain, MOST_SCORED)
     trained = sum(not is_held_out(task) for task in tasks)
     mode = "high" if own.seen.having["reasoning"] * 2 > own.seen.rows else "non_think"
     given = own.domain.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
     comments = "".join(f"#   {what:<14} {how}\n" for what, how in told(own))
     model = f"{{name: {json.dumps(own.model)}}}" if own.model else "{init: qwen3}  # tiny: name yours, {name: ./folder}"
-    scored = f"models: [base, tuned], domains: [{own.name}], num_prompts: {min(MOST_SCORED, held_out)}"
+    scored = f"models: [base, tuned], domains: [{own.name}], num_prompts: {held_out}"
     return f"""\
 # Written by `polymath new`, which found
 {comments}name: {own.name}

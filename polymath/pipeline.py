@@ -43,8 +43,8 @@ RUNNERS = {
     "eval": "polymath.evaluate",
 }
 # Files of the core whose change cannot change what a stage computes
-SHOWS = "cli progress report plots summary source recipe pipeline manifest calibration rollouts_page release new doctor"
-SHOWS_ONLY = set(SHOWS.split())
+SHOWS = "cli console progress report plots summary source recipe pipeline manifest calibration rollouts_page"
+SHOWS_ONLY = {*SHOWS.split(), "release", "new", "doctor", "finding"}
 
 
 class StageFailed(RuntimeError):

@@ -68,6 +68,13 @@ def held_out_tasks(domain: Domain, count: int, seed: int) -> list[Task]:
     return _draw(domain, count, random.Random(f"{seed}/held_out"), held_out=True, unique=True)
 
 
+def held_out_count(domain: Domain, most: int) -> int:
+    """How many held-out tasks with different questions one may ask for, at most so many."""
+    if not isinstance(domain, DatasetDomain):
+        return most
+    return min(most, len({json.dumps(task.messages) for task in domain.tasks() if is_held_out(task)}))
+
+
 def _stream(domain: Domain, rng: random.Random) -> Iterator[Task]:
     """Tasks without end: of a domain that has so many and no more, all of them before any comes again."""
     known = list(domain.tasks()) if isinstance(domain, DatasetDomain) else []

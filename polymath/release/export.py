@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ class Source:
             stages=[{"name": name} | folders[name].read_state() for name in way],
             scores=[own for own in summarise(recipe, run)["scores"] if own["model"] in (BASE, stage)],
         )
+
+    def with_scores(self, scores: Sequence[dict[str, Any]]) -> "Source":
+        """The same with these besides; what both have of a domain and mode is theirs."""
+        both = {(own["model"], own["domain"], own["mode"]): own for own in (*self.scores, *scores)}
+        return replace(self, scores=list(both.values()))
 
     @property
     def name(self) -> str:

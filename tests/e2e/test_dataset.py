@@ -57,7 +57,16 @@ def say(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path) -> Path:
+def scored(run: Path, environment: dict[str, str]) -> str:
+    command = [sys.executable, "-m", "polymath.cli", "eval", str(run), "--num-prompts", "4"]
+    settings = environment | {"COLUMNS": "200"}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, scored: str) -> Path:
     done = say("export", run, run.parent / "out")
     assert done.exit_code == 0 and "stage tuned as adapter" in done.output, done.output
     return run.parent / "out"
@@ -66,6 +75,15 @@ def exported(run: Path) -> Path:
 def test_own_conversations_are_learned_and_scored(run: Path) -> None:
     (score,) = json.loads((run / "report/summary.json").read_text())["scores"]
     assert score["domain"] == "orders" and score["n"] == 8
+
+
+def test_a_model_is_scored_beside_what_it_began_from(scored: str) -> None:
+    rows = [line.split() for line in scored.splitlines()]
+    assert [row[:3] for row in rows if row[1:2] in (["guard"], ["non_think"])] == [
+        ["orders", "non_think", "4"],
+        *([name, "guard", "4"] for name in ("guard-sums", "guard-instructions", "guard-writing")),
+    ]
+    assert "no clear change" in scored
 
 
 def test_an_adapter_leaves_with_its_base_and_says_the_same_anywhere(exported: Path, run: Path, tmp_path: Path) -> None:
@@ -78,7 +96,7 @@ def test_an_adapter_leaves_with_its_base_and_says_the_same_anywhere(exported: Pa
     )
     assert models.base_of(elsewhere) == elsewhere / "base" and torch.equal(theirs[0], own[0])
     card = (elsewhere / "README.md").read_text()
-    assert "`orders.jsonl` (" in card and "| tuned | sft | 2 |" in card and "not measured before" in card
+    assert "`orders.jsonl` (" in card and "| tuned | sft | 2 |" in card and "| guard-sums | guard | 0.0 | 0.0" in card
     known = json.loads((elsewhere / "provenance.json").read_text())
     assert known["data"][0]["sha256"] == hashlib.sha256((run.parent / "orders.jsonl").read_bytes()).hexdigest()
     assert [stage["name"] for stage in known["stages"]] == ["base", "tuned"]

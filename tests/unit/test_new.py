@@ -27,7 +27,7 @@ def new(*arguments: str) -> Result:
 def test_a_recipe_is_written_for_what_was_found(folder: Path) -> None:
     done = new("mine", "--data", "mine.jsonl")
     assert done.exit_code == 0, done.output
-    assert "42, and 1 that cannot be used" in done.output and "1 rows say what an earlier one says" in done.output
+    assert "42, and 1 that cannot be used" in done.output and "1 with what an earlier one says" in done.output
     notes = [json.loads(line) for line in (folder / "mine.rows.jsonl").read_text().splitlines()]
     found = [(note["line"], note["finding"]) for note in notes]
     assert found == [(43, "cannot be used"), (41, "twice"), (42, "e-mail address")]
