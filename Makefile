@@ -10,7 +10,7 @@ demo: setup                        ## run the miniature and say where its report
 	$(BIN)/polymath run recipes/miniature.yaml
 test: setup                        ## every test that needs no GPU, three files at a time: much of it waits
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
-slow-test: setup                   ## what a miniature learns, three seeds of some six minutes
+slow-test: setup                   ## what takes long: layers compiled, and what a miniature learns, three seeds of some six minutes
 	$(BIN)/pytest -m slow
 lint: setup                        ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

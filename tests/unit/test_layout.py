@@ -50,6 +50,7 @@ def test_text_is_ascii_but_for_the_tokens() -> None:
 
 def test_trl_has_the_methods_that_we_override() -> None:
     code = """
+import polymath.training  # without it TRL imports vLLM
 import inspect
 from trl.trainer.distillation_trainer import DistillationTrainer as D
 from trl.trainer.grpo_trainer import GRPOTrainer as G

@@ -213,6 +213,7 @@ def test_the_ends_of_rows_as_an_engine_sees_them(packed: bool, dropout: str) -> 
     assert (apart > 1e-4) == (dropout == "lora" or (dropout == "attention" and not packed))  # ours drops nothing
 
 
+@pytest.mark.slow
 def test_compiled_layers_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced, with their gradients, for any number of tokens; making kernels of that takes a minute on a CPU."""
     stock = torch.nn.Module.compile
