@@ -149,15 +149,29 @@ def test_too_many_processes_are_refused(polymath: Polymath, tmp_path: Path) -> N
     )
 
 
-def test_adapters_share_one_base(polymath: Polymath, finished: Path, tmp_path: Path) -> None:
+def test_a_failure_is_told_and_mended_and_adapters_share_one_base(
+    polymath: Polymath, finished: Path, tmp_path: Path
+) -> None:
     run, adapter = tmp_path / "lora", "{r: 4, lora_alpha: 8}"
     shutil.copytree(finished, run, symlinks=True)  # with its cold start
     names = ("sft-math", "sft-agent", "grpo-math", "grpo-agent", "merged")
     settings: dict[str, object] = {f"{name}.lora": adapter for name in names}
     settings |= {f"{name}.max_steps": 2 for name in names}
+    (run / "01-format/model").rename(tmp_path / "aside")
     result = polymath(
         "run", "recipes/miniature.yaml", "--run-dir", str(run), **settings, **{"scores.models": "[merged]"}
     )
+    assert result.returncode == 1
+    assert "stage sft-math: the model of stage format is no longer at" in result.stderr, result.stderr
+    (tmp_path / "aside").rename(run / "01-format/model")
+    weights = run / "01-format/model/model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"not weights")
+    result = polymath("resume", str(run))
+    assert result.returncode == 1
+    assert "stage sft-math:" in result.stderr and "02-sft-math/log.txt" in result.stderr and "resume" in result.stderr
+    weights.write_bytes(whole)
+    result = polymath("resume", str(run))
     assert result.returncode == 0, result.stderr
     for index, name in ((2, "sft-math"), (5, "grpo-agent"), (6, "merged")):
         model = run / f"{index:02d}-{name}" / "model"
@@ -165,26 +179,6 @@ def test_adapters_share_one_base(polymath: Polymath, finished: Path, tmp_path: P
         base = json.loads((model / "adapter_config.json").read_text())["base_model_name_or_path"]
         assert Path(base).resolve() == (run / "01-format/model").resolve()
     assert not [path for path in (run / "06-merged/model").iterdir() if path.is_dir()]  # no teacher is saved with it
-
-
-def test_a_failure_is_told_and_mended(polymath: Polymath, finished: Path, tmp_path: Path) -> None:
-    run = tmp_path / "failing"
-    shutil.copytree(finished, run, symlinks=True)
-    shutil.rmtree(run / "07-scores")
-    (run / "01-format/model").rename(tmp_path / "aside")
-    result = polymath("resume", str(run))
-    assert result.returncode == 1
-    assert "stage scores: the model of stage format is no longer at" in result.stderr, result.stderr
-    (tmp_path / "aside").rename(run / "01-format/model")
-    weights = run / "01-format/model/model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(b"not weights")
-    result = polymath("resume", str(run))
-    assert result.returncode == 1
-    assert "stage scores:" in result.stderr and "07-scores/log.txt" in result.stderr and "resume" in result.stderr
-    weights.write_bytes(whole)
-    assert polymath("resume", str(run)).returncode == 0
-    assert summary(run)["scores"] == summary(finished)["scores"]
 
 
 @pytest.mark.parametrize("arguments", [("resume", "nowhere"), ("report", "nowhere"), ("convert", "no.gguf", "out")])

@@ -58,7 +58,7 @@ def say(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def scored(run: Path, environment: dict[str, str]) -> str:
-    command = [sys.executable, "-m", "polymath.cli", "eval", str(run), "--num-prompts", "4"]
+    command = [sys.executable, "-m", "polymath.cli", "eval", str(run), "--num-prompts", "2"]
     settings = environment | {"COLUMNS": "200"}
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
@@ -80,8 +80,8 @@ def test_own_conversations_are_learned_and_scored(run: Path) -> None:
 def test_a_model_is_scored_beside_what_it_began_from(scored: str) -> None:
     rows = [line.split() for line in scored.splitlines()]
     assert [row[:3] for row in rows if row[1:2] in (["guard"], ["non_think"])] == [
-        ["orders", "non_think", "4"],
-        *([name, "guard", "4"] for name in ("guard-sums", "guard-instructions", "guard-writing")),
+        ["orders", "non_think", "2"],
+        *([name, "guard", "2"] for name in ("guard-sums", "guard-instructions", "guard-writing")),
     ]
     assert "no clear change" in scored
 
