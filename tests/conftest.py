@@ -13,6 +13,9 @@ from polymath.completion import Completion
 from polymath.sandbox_config import SandboxConfig
 from rewards import Score, Workbench, open_bench
 
+# Files that take longest, which begin first: else one process works at the end while others wait
+LONGEST = ("test_chain", "test_judge", "test_baselines", "test_colocated_engine", "test_dataset", "test_server_engine")
+LONGEST += ("test_verifiers", "test_hostile", "test_wal", "test_sharding", "test_doctor")
 Case = tuple[list[dict[str, Any]], Mode, dict[str, Any]]
 
 TASKS = ("action", "query", "authority", "domain", "title", "read_url")
@@ -54,6 +57,12 @@ VALUES: tuple[Any, ...] = (
     *(*TEXTS, 0, -1, 3.5, 1e-7, 10**20, True, False, None, [], {}, "7", "true", "null"),
     *([1, "\u00e9", None], {"a": [True, {"\u00fc": "<b>"}], "": 2}, {"k": "\U0001f642"}),
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the rest the order stays."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONGEST)))
 
 
 class Writer:
