@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from polymath.console import FAILED, INTERRUPTED, err, out, say, stop, tell
+from polymath.console import FAILED, INTERRUPTED, err, out, say, stop, stop_if_taken, tell
 from polymath.dataset.layouts import Part
 from polymath.manifest import describe
 from polymath.pipeline import Pipeline, Plan, StageFailed, check_hardware, plan
@@ -45,8 +45,7 @@ def run_command(
     except RecipeError as error:
         stop(str(error))
     run = RunDir(run_dir or Path("runs") / f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if run.path.exists() and not run.resolved.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-        stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
+    _stop_if_no_run(run)
     if dry_run:
         plans = plan(resolved, run)
         out.print(_plan_table(plans, run))
@@ -55,15 +54,7 @@ def run_command(
         except StageFailed as error:
             stop(str(error))
         return
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        stop(f"--run-dir {run.path}: cannot be made: {error.strerror}")
-    with _locked(run):
-        write_text(run.recipe, recipe.read_text(encoding="utf-8"))
-        write_json(run.manifest, describe(sys.argv) | {"seed": resolved.seed, "recipe": str(recipe), "set": set_ or []})
-        write_json(run.resolved, resolved.dump())
-        _execute(resolved, run)
+    _begin(resolved, run, {"recipe": str(recipe), "set": set_ or []}, recipe.read_text(encoding="utf-8"))
 
 
 @app.command("eval")
@@ -72,13 +63,16 @@ def eval_command(
     stage: Annotated[str | None, typer.Option(help="Whose model; the last one's where not given.")] = None,
     num_prompts: Annotated[int, typer.Option(min=1, help="Held-out tasks of each domain and mode, at most.")] = 200,
     guard: Annotated[bool, typer.Option(help="Look as well at skills that nobody trained: sums, instructions.")] = True,
-    out_dir: Annotated[Path | None, typer.Option(help="Where the scores are kept; RUN-eval where not given.")] = None,
+    scores_dir: Annotated[
+        Path | None, typer.Option("--run-dir", help="Where they are kept; RUN-eval if not given.")
+    ] = None,
 ) -> None:
     """Score a trained model beside what it began from, and say what got better and what got worse.
 
     `polymath export` puts these scores into the card.
     """
-    from polymath.release.evaluation import describe_scored, evaluation_of, recipe_for, rows
+    from polymath.release.card import rows
+    from polymath.release.evaluation import AFTER, describe_scored, evaluation_of, recipe_for
     from polymath.release.export import Source
 
     try:
@@ -86,14 +80,11 @@ def eval_command(
     except ValueError as error:
         stop(str(error))
     recipe = recipe_for(source, num_prompts, guard=guard)
-    run = RunDir(out_dir) if out_dir else evaluation_of(RunDir(run_dir))
-    run.path.mkdir(parents=True, exist_ok=True)
-    with _locked(run):
-        write_json(run.manifest, describe(sys.argv) | {"seed": recipe.seed, "scored": describe_scored(source)})
-        write_json(run.resolved, recipe.dump())
-        _execute(recipe, run)
+    run = RunDir(scores_dir) if scores_dir else evaluation_of(RunDir(run_dir))
+    _stop_if_no_run(run)
+    _begin(recipe, run, {"scored": describe_scored(source)})
     table = Table("held out", "mode", "tasks", "before", f"after ({source.stage})", "", box=None)
-    for row in rows(read_json(run.summary)["scores"]):
+    for row in rows(read_json(run.summary)["scores"], AFTER):
         before = "" if row.before is None else f"{row.before:.1f}%"
         table.add_row(row.domain, row.mode, str(row.n), before, f"{row.after:.1f}% +- {row.stderr:.1f}", row.change())
     out.print(table)
@@ -162,8 +153,7 @@ def convert(
 
     if not source.is_file() or source.suffix != ".gguf":
         stop(f"{source}: no such .gguf file")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        stop(f"{target}: is there already; name a folder that is empty or not there yet")
+    stop_if_taken(target)
     with whole_folder(target.resolve()) as folder:
         convert_gguf(source, folder)
     out.print(
@@ -240,6 +230,26 @@ def replay_command(
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     print(json.dumps(recipe_schema(), indent=1))
+
+
+def _stop_if_no_run(run: RunDir) -> None:
+    """End the command where a folder is taken by something else."""
+    if run.path.exists() and not run.resolved.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
+
+
+def _begin(recipe: Recipe, run: RunDir, about: dict[str, Any], text: str | None = None) -> None:
+    """Write down what a run is made of, `about` and the recipe's own text with it, and do it."""
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"--run-dir {run.path}: cannot be made: {error.strerror}")
+    with _locked(run):
+        if text is not None:
+            write_text(run.recipe, text)
+        write_json(run.manifest, describe(sys.argv) | {"seed": recipe.seed} | about)
+        write_json(run.resolved, recipe.dump())
+        _execute(recipe, run)
 
 
 def _execute(recipe: Recipe, run: RunDir) -> None:

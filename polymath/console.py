@@ -1,6 +1,7 @@
 """What commands say: on the screen, of what they looked at, and why they stop."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -22,6 +23,12 @@ def stop(message: str, code: int = USAGE) -> NoReturn:
     """End the command, and say why."""
     err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+def stop_if_taken(folder: Path) -> None:
+    """End the command where a folder to write holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        stop(f"{folder}: is there already; name a folder that is empty or not there yet")
 
 
 def tell(findings: Iterable[Finding]) -> int:

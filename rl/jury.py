@@ -190,10 +190,9 @@ class Jury:
         Several responses are asked about in both orders.
         """
         # Of a look that is behind the last checkpoint, and will be made again, nothing is known
-        known = read_json(self.folder.probe) if self.looked_at is not None else {}
-        known = {
-            name: own for name, own in known.items() if own["step"] <= self.looked_at and len(own["cases"]) >= LEAST
-        }
+        last = -1 if self.looked_at is None else self.looked_at
+        known = read_json(self.folder.probe) or {}
+        known = {name: own for name, own in known.items() if own["step"] <= last and len(own["cases"]) >= LEAST}
         if lacking := [name for name in self.trust if name not in known]:
             rows = [dict(row) for row in self.probe if row["domain"] in lacking for _ in range(answers)]
             answer(rows)

@@ -1,6 +1,7 @@
 """The card of an exported model: what it is, what it was made from, what it scores, and what is not known of it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from polymath import models
 from polymath.release.provenance import Provenance
+from polymath.stage import BASE
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 CLEAR = 2.0  # standard errors of a difference
@@ -20,6 +22,7 @@ class Row(NamedTuple):
     mode: str
     n: int
     before: float | None
+    before_stderr: float
     after: float
     stderr: float
 
@@ -28,8 +31,7 @@ class Row(NamedTuple):
         if self.before is None:
             return "not measured before"
         difference = self.after - self.before
-        error = math.hypot(self.stderr, math.sqrt(max(self.before * (100 - self.before), 1e-9) / self.n))
-        if abs(difference) <= CLEAR * error:
+        if abs(difference) <= CLEAR * math.hypot(self.before_stderr, self.stderr):
             return "no clear change"
         return "better" if difference > 0 else "worse"
 
@@ -39,20 +41,20 @@ def card(own: Provenance, dtype: models.Dtype) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), trim_blocks=True)
     trained = {name: own.recipe["domains"][name] for name in _domains(own)}
     return environment.get_template("card.md.j2").render(
-        own=own, dtype=dtype, rows=scores(own), domains=trained, stages=own.recipe["stages"], modes=own.recipe["modes"]
+        own=own, dtype=dtype, rows=rows(own.scores, own.stage), domains=trained, stages=own.recipe["stages"]
     )
 
 
-def scores(own: Provenance) -> list[Row]:
-    """What the exported stage scored, beside what the base did."""
-    found = {(one["model"], one["domain"], one["mode"]): one for one in own.scores}
-    rows = []
+def rows(scores: Sequence[Mapping[str, Any]], scored: str) -> list[Row]:
+    """What a model scored, beside what the base did."""
+    found = {(one["model"], one["domain"], one["mode"]): one for one in scores}
+    out = []
     for (model, domain, mode), one in found.items():
-        if model == own.stage:
-            base = found.get(("base", domain, mode))
-            before = 100 * base["accuracy"] if base else None
-            rows.append(Row(domain, mode, one["n"], before, 100 * one["accuracy"], 100 * one["stderr"]))
-    return rows
+        if model == scored:
+            base = found.get((BASE, domain, mode))
+            before, error = (100 * base["accuracy"], 100 * base["stderr"]) if base else (None, 0.0)
+            out.append(Row(domain, mode, one["n"], before, error, 100 * one["accuracy"], 100 * one["stderr"]))
+    return out
 
 
 def _domains(own: Provenance) -> list[str]:

@@ -3,13 +3,18 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from polymath.console import FAILED, say, stop, tell
+from polymath.console import FAILED, say, stop, stop_if_taken, tell
+from polymath.digest import file_digest
+from polymath.hardware import gpus
 from polymath.models import Dtype
 from polymath.recipe import Recipe, load_resolved
+from polymath.release import provenance
+from polymath.release.provenance import Form
+from polymath.release.serving import command
 from polymath.run_dir import RunDir
 from polymath.source import RecipeError
 
@@ -18,10 +23,7 @@ def export(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
     target: Annotated[Path, typer.Argument(help="The folder to write.")],
     stage: Annotated[str | None, typer.Option(help="Whose model; the last one's where not given.")] = None,
-    form: Annotated[
-        Literal["adapter", "merged", "gguf"] | None,
-        typer.Option(help="adapter where the stage trained one, else merged."),
-    ] = None,
+    form: Annotated[Form | None, typer.Option(help="adapter where the stage trained one, else merged.")] = None,
     dtype: Annotated[Dtype, typer.Option(help="Of merged weights.")] = "bfloat16",
 ) -> None:
     """Write a trained model as others load it, with a card and with where all of it came from."""
@@ -32,8 +34,7 @@ def export(
     from polymath.release.export import Source
     from polymath.release.export import export as write
 
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        stop(f"{target}: is there already; name a folder that is empty or not there yet")
+    stop_if_taken(target)
     run = RunDir(run_dir)
     recipe = saved_recipe(run)
     transformers_logging.disable_progress_bar()
@@ -51,16 +52,12 @@ def export(
 
 def verify(folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote.")]) -> None:
     """Check every file of an exported model, and where they still lie its base and data."""
-    from polymath.digest import file_digest
-    from polymath.release.provenance import PROVENANCE
-    from polymath.release.provenance import verify as check
-
     try:
-        findings = list(check(folder))
+        findings = list(provenance.verify(folder))
     except ValueError as error:
         stop(str(error))
     faults = tell(findings)
-    say(f"{PROVENANCE} itself has the sha256 {file_digest(folder / PROVENANCE)}")
+    say(f"{provenance.PROVENANCE} itself has the sha256 {file_digest(folder / provenance.PROVENANCE)}")
     if faults:
         raise typer.Exit(FAILED)
 
@@ -75,9 +72,6 @@ def serve(
     show: Annotated[bool, typer.Option("--print", help="Say the command, and start nothing.")] = False,
 ) -> None:
     """Answer with an exported model as OpenAI's API does, by vLLM or, for GGUF, llama.cpp."""
-    from polymath.hardware import gpus
-    from polymath.release.serving import command
-
     try:
         own = command(folder, host, port, on_cpu=not gpus())
     except (ValueError, OSError) as error:

@@ -1,13 +1,12 @@
 """`polymath eval`: a model beside what it began from, on what was held out and on skills that nobody trained."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from polymath.digest import model_digest
 from polymath.domains import held_out_count
 from polymath.recipe import Recipe
-from polymath.release.card import Row
 from polymath.release.export import Source
 from polymath.run_dir import RunDir, read_json
 from polymath.stage import BASE
@@ -62,11 +61,3 @@ def scores_of(evaluation: RunDir, source: Source) -> list[dict[str, Any]]:
         return []
     names = {BASE: BASE, AFTER: source.stage}
     return [own | {"model": names[own["model"]]} for own in summary.get("scores", [])]
-
-
-def rows(scores: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
-    """What each domain and mode scored before and after."""
-    found = {(one["model"], one["domain"], one["mode"]): one for one in scores}
-    for (model, domain, mode), one in found.items():
-        if model == AFTER and (before := found.get((BASE, domain, mode))):
-            yield Row(domain, mode, one["n"], 100 * before["accuracy"], 100 * one["accuracy"], 100 * one["stderr"])

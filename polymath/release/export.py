@@ -141,22 +141,22 @@ def _texts(source: Source) -> list[list[int]]:
 
 
 def _described(
-    source: Source, form: provenance.Form, folder: Path, comparison: weights.Comparison
+    source: Source, form: provenance.Form, folder: Path, comparison: provenance.Comparison
 ) -> provenance.Provenance:
     model, recipe = source.recipe.model, source.recipe.dump()
     given = model if isinstance(model, models.PretrainedModel) else None
-    inside = (folder / weights.BASE_FOLDER).exists()
+    inside = (folder / provenance.BASE_FOLDER).exists()
     fields = ("name", "kind", "fingerprint", "data_sha256", "seconds")
     return provenance.Provenance(
         name=source.name,
         stage=source.stage,
         form=form,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        files=provenance.digests(folder),
+        files={},  # once all of them are there
         base=provenance.Base(
             name=given.name if given else "",
             revision=given.revision if given else None,
-            place=f"./{weights.BASE_FOLDER}" if inside else str(source.base.resolve()),
+            place=f"./{provenance.BASE_FOLDER}" if inside else str(source.base.resolve()),
             sha256=model_digest(source.base.resolve()),
         ),
         data=tuple(_data(source)),

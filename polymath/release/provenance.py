@@ -10,12 +10,12 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from polymath.digest import file_digest, model_digest
 from polymath.finding import Finding
-from polymath.release.weights import Comparison
 from polymath.run_dir import write_json
 from polymath.strict import StrictModel
 
 PROVENANCE = "provenance.json"
 CARD = "README.md"
+BASE_FOLDER = "base"  # within an adapter's folder
 Form = Literal["adapter", "merged", "gguf"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -56,6 +56,21 @@ class Stage(StrictModel):
     fingerprint: str | None
     data_sha256: str | None = None
     seconds: float | None = None
+
+
+class Comparison(StrictModel):
+    """How far the log-probabilities of two models are apart, over the tokens of some texts, in nats."""
+
+    texts: int
+    tokens: int
+    mean: float
+    most: float
+    mean_bound: float
+    most_bound: float
+
+    def holds(self) -> bool:
+        """Whether both are within their bounds."""
+        return self.mean <= self.mean_bound and self.most <= self.most_bound
 
 
 class Provenance(StrictModel):
@@ -116,7 +131,7 @@ def verify(folder: Path) -> Iterator[Finding]:
     yield from _files(known, folder)
     same = recipe_digest(known.recipe) == known.recipe_sha256
     yield _told("recipe", same, "differs from its digest")
-    if known.base.place != "./base":
+    if known.base.place != f"./{BASE_FOLDER}":
         yield _base(known.base)
     for own in known.data:
         yield _data(own)

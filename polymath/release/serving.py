@@ -10,8 +10,7 @@ from typing import Any
 
 from polymath import models
 from polymath.engine.config import RANKS
-from polymath.release.provenance import Provenance, read
-from polymath.release.weights import BASE_FOLDER
+from polymath.release.provenance import BASE_FOLDER, Provenance, read
 from polymath.run_dir import read_json
 
 V4 = ("--enable-auto-tool-choice", "--tool-call-parser", "deepseek_v4", "--reasoning-parser", "deepseek_v4")

@@ -1,6 +1,5 @@
 """A stage's model as others load it: an adapter beside its base, or whole weights; and whether it says the same."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,27 +8,11 @@ from typing import Any
 import torch
 
 from polymath import models
+from polymath.release.provenance import BASE_FOLDER, Comparison
 from polymath.run_dir import read_json, write_json
-from polymath.strict import StrictModel
 
-BASE_FOLDER = "base"  # within an adapter's folder
 # By how many nats a token's log-probability may be another one, on the mean and at most; bfloat16 keeps 8 bits
 BOUNDS: dict[models.Dtype, tuple[float, float]] = {"float32": (1e-4, 1e-2), "bfloat16": (0.03, 1.0)}
-
-
-class Comparison(StrictModel):
-    """How far the log-probabilities of two models are apart, over the tokens of some texts, in nats."""
-
-    texts: int
-    tokens: int
-    mean: float
-    most: float
-    mean_bound: float
-    most_bound: float
-
-    def holds(self) -> bool:
-        """Whether both are within their bounds."""
-        return self.mean <= self.mean_bound and self.most <= self.most_bound
 
 
 def write_adapter(source: Path, folder: Path, base: Path, base_name: str) -> None:
@@ -80,9 +63,3 @@ def compare(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor], dtype
         mean_bound=mean_bound,
         most_bound=most_bound,
     )
-
-
-def declared_base(folder: Path) -> str:
-    """What an adapter's folder says that it sits on."""
-    settings = json.loads((folder / models.ADAPTER_FILE).read_text(encoding="utf-8"))
-    return str(settings["base_model_name_or_path"])
