@@ -1,12 +1,15 @@
 """Programs that attack their judge: none is paid, none outstays its time, and none leaves anything behind."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from polymath.completion import Completion
@@ -82,15 +85,25 @@ def files() -> dict[str, tuple[int, int, int, int]]:
     return found
 
 
-def processes() -> dict[int, str]:
-    """Process -> its command."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            found[int(entry.name)] = (entry / "cmdline").read_text() + (entry / "comm").read_text()
-        except OSError:
-            continue
+def judged_programs() -> set[str]:
+    """What runs in sandboxes, or calls itself escaped, but not what the tests beside this one have started."""
+    me, found = psutil.Process(), set[str]()
+    parent = me.parent() if "PYTEST_XDIST_WORKER" in os.environ else None
+    beside = {*parent.children()} - {me} if parent else set[psutil.Process]()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            name = " ".join([*process.cmdline(), process.name()])
+            if ("polymath-escape" in name or "rewards/sandbox" in name) and beside.isdisjoint(process.parents()):
+                found.add(f"{process.pid} {name}")
     return found
+
+
+def outstaying(running: set[str]) -> set[str]:
+    """What programs left running. One of another test is nobody's child for a moment when its parent is killed."""
+    until = time.monotonic() + 2
+    while (left := judged_programs() - running) and time.monotonic() < until:
+        time.sleep(0.1)
+    return left
 
 
 def test_the_suite_is_whole() -> None:
@@ -102,14 +115,13 @@ def test_the_suite_is_whole() -> None:
 def test_none_is_paid_none_stays_and_nothing_is_left(judge: Workbench, log: Path, canaries: list[Path]) -> None:
     good = judged(judge, {f"good-{n}": "def add(a, b):\n    return a + b" for n in range(16)})
     assert {score.value for score in good.values()} == {1.0}
-    workers, before, running = worker_pids(judge), files(), processes()
+    workers, before, running = worker_pids(judge), files(), judged_programs()
     scores = judged(judge, {program.name: program.read_text() for program in PROGRAMS})
     assert [name for name, score in scores.items() if score.value or score.parts["passed"] == 1] == []
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     times = {line["episode"]: line["result"]["wall_seconds"] for line in lines if "command" in line}
     assert {name: time for name, time in times.items() if time > SECONDS * len(TESTS) + 2 + 1} == {}
-    left = {pid: name for pid, name in processes().items() if pid not in running}
-    assert not [name for name in left.values() if "polymath-escape" in name or "rewards/sandbox" in name], left
+    assert outstaying(running) == set()
     assert worker_pids(judge) == workers  # none of them had to be started again
     after = files()
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} - {str(log)}
