@@ -1,33 +1,27 @@
 """The command line: from people's own files (`new`) over `run` and `report` to a model that leaves (`export`)."""
 
 import asyncio
-import fcntl
 import json
-import os
 import re
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from polymath.console import FAILED, INTERRUPTED, err, out, say, stop, stop_if_taken, tell
+from polymath.console import FAILED, out, say, stop, stop_if_taken, tell
 from polymath.dataset.layouts import Part
-from polymath.manifest import describe
-from polymath.pipeline import Pipeline, Plan, StageFailed, check_hardware, plan
-from polymath.progress import Bars, Lines
-from polymath.recipe import Recipe, check_files, load_recipe, recipe_schema
+from polymath.execution import begun, execute, locked, recipe_at, show_report, stop_if_no_run
+from polymath.pipeline import Plan, StageFailed, check_hardware, plan
+from polymath.planning.command import plan as plan_command
+from polymath.recipe import check_files, recipe_schema
 from polymath.release.commands import export, saved_recipe, serve, verify
-from polymath.run_dir import RunDir, read_json, write_json, write_text
-from polymath.source import RecipeError
+from polymath.run_dir import RunDir, read_json, write_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (export, verify):
+for command in (plan_command, export, verify):
     app.command()(command)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 
@@ -38,14 +32,12 @@ def run_command(
     run_dir: Annotated[Path | None, typer.Option(help="Where the run is kept; one that exists goes on.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="stage.field=value; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and write nothing.")] = False,
+    overcommit: Annotated[bool, typer.Option("--overcommit", help="Start also what cannot fit into memory.")] = False,
 ) -> None:
     """Run a recipe; stages that are done are skipped."""
-    try:
-        resolved = load_recipe(recipe, set_)
-    except RecipeError as error:
-        stop(str(error))
+    resolved = recipe_at(recipe, set_)
     run = RunDir(run_dir or Path("runs") / f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    _stop_if_no_run(run)
+    stop_if_no_run(run)
     if dry_run:
         plans = plan(resolved, run)
         out.print(_plan_table(plans, run))
@@ -54,7 +46,8 @@ def run_command(
         except StageFailed as error:
             stop(str(error))
         return
-    _begin(resolved, run, {"recipe": str(recipe), "set": set_ or []}, recipe.read_text(encoding="utf-8"))
+    with begun(resolved, run, {"recipe": str(recipe), "set": set_ or []}, recipe.read_text(encoding="utf-8")):
+        execute(resolved, run, overcommit=overcommit)
 
 
 @app.command("eval")
@@ -81,8 +74,9 @@ def eval_command(
         stop(str(error))
     recipe = recipe_for(source, num_prompts, guard=guard)
     run = RunDir(scores_dir) if scores_dir else evaluation_of(RunDir(run_dir))
-    _stop_if_no_run(run)
-    _begin(recipe, run, {"scored": describe_scored(source)})
+    stop_if_no_run(run)
+    with begun(recipe, run, {"scored": describe_scored(source)}):
+        execute(recipe, run)
     table = Table("held out", "mode", "tasks", "before", f"after ({source.stage})", "", box=None)
     for row in rows(read_json(run.summary)["scores"], AFTER):
         before = "" if row.before is None else f"{row.before:.1f}%"
@@ -125,21 +119,24 @@ def new(
 
 
 @app.command()
-def resume(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    overcommit: Annotated[bool, typer.Option("--overcommit", help="Start also what cannot fit into memory.")] = False,
+) -> None:
     """Finish a run that was interrupted."""
     run = RunDir(run_dir)
     recipe = saved_recipe(run)
     for problem in check_files(recipe):
         stop(f"{run.resolved}: {'.'.join(map(str, problem.location))}: {problem.message}")
-    with _locked(run):
-        _execute(recipe, run)
+    with locked(run):
+        execute(recipe, run, overcommit=overcommit)
 
 
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
     """Write the report of a run, finished or not."""
     run = RunDir(run_dir)
-    _write_report(saved_recipe(run), run)
+    show_report(saved_recipe(run), run)
 
 
 @app.command()
@@ -232,57 +229,6 @@ def schema() -> None:
     print(json.dumps(recipe_schema(), indent=1))
 
 
-def _stop_if_no_run(run: RunDir) -> None:
-    """End the command where a folder is taken by something else."""
-    if run.path.exists() and not run.resolved.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-        stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
-
-
-def _begin(recipe: Recipe, run: RunDir, about: dict[str, Any], text: str | None = None) -> None:
-    """Write down what a run is made of, `about` and the recipe's own text with it, and do it."""
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        stop(f"--run-dir {run.path}: cannot be made: {error.strerror}")
-    with _locked(run):
-        if text is not None:
-            write_text(run.recipe, text)
-        write_json(run.manifest, describe(sys.argv) | {"seed": recipe.seed} | about)
-        write_json(run.resolved, recipe.dump())
-        _execute(recipe, run)
-
-
-def _execute(recipe: Recipe, run: RunDir) -> None:
-    out.print(
-        f"[bold]{escape(recipe.name)}[/] in {escape(str(run.path))}, seed {recipe.seed}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    started = time.monotonic()
-    display = Bars(out) if out.is_terminal else Lines(out)
-    run.event("run", command=sys.argv, pid=os.getpid())
-    try:
-        with display:
-            Pipeline(recipe, run, display).run()
-    except StageFailed as error:
-        err.print(f"{error}\n  go on with: polymath resume {run.path}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt as error:
-        err.print(f"\ninterrupted; go on with: polymath resume {run.path}", markup=False, soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from error
-    say(f"finished in {time.monotonic() - started:.0f} s")
-    _write_report(recipe, run)
-
-
-def _write_report(recipe: Recipe, run: RunDir) -> None:
-    from polymath.report import write_report
-
-    page = write_report(recipe, run)
-    if scores := read_json(run.summary)["scores"]:
-        out.print(_score_table(scores))
-    say(f"report: {page}")
-
-
 def _plan_table(stages: list[Plan], run: RunDir) -> Table:
     table = Table(
         "stage", "kind", "reads", "steps", "state", title=escape(str(run.path)), box=None, title_justify="left"
@@ -291,27 +237,6 @@ def _plan_table(stages: list[Plan], run: RunDir) -> Table:
         steps = getattr(stage.job.config, "max_steps", "")
         table.add_row(stage.job.name, stage.job.config.kind, " ".join(stage.parents), str(steps), stage.status())
     return table
-
-
-def _score_table(scores: list[dict[str, Any]]) -> Table:
-    columns = list(dict.fromkeys((score["domain"], score["mode"]) for score in scores))
-    cells = {(s["model"], s["domain"], s["mode"]): f"{100 * s['accuracy']:.1f}" for s in scores}
-    table = Table("held out, %", box=None)
-    for domain, mode in columns:
-        table.add_column(f"{domain} {mode}", justify="right")
-    for model in dict.fromkeys(score["model"] for score in scores):
-        table.add_row(model, *(cells.get((model, *column), "") for column in columns))
-    return table
-
-
-@contextmanager
-def _locked(run: RunDir) -> Iterator[None]:
-    with run.lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stop(f"{run.path}: another process is running this run")
-        yield
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def examine(folder: Path, survey: Survey) -> Iterator[Finding]:
     yield vllm(required, installed(), lambda: _answer("from vllm import LLM; print(0)"))
     yield sandbox(survey)
     yield disk(folder, shutil.disk_usage(_there(folder)).free)
-    yield memory(_available())
+    yield memory(hardware.available_memory())
     if (shared := Path("/dev/shm")).exists():
         yield shared_memory(shutil.disk_usage(shared).total)
 
@@ -176,17 +176,6 @@ def shared_memory(total: int) -> Finding:
 
 def _there(folder: Path) -> Path:
     return next(own for own in (folder.resolve(), *folder.resolve().parents) if own.exists())
-
-
-def _available() -> int:
-    """Bytes, within what a container may have."""
-    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(fields["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    try:
-        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no such group, or no limit
-        return free
 
 
 def _answer(program: str) -> Any:

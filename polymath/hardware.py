@@ -1,6 +1,7 @@
 """What this machine computes with, asked of the system: importing torch takes seconds, and may start a CUDA driver."""
 
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,30 @@ def gpus() -> list[str]:
     return [
         str(number) for number, _ in enumerate(p for p in Path("/dev").glob("nvidia[0-9]*") if p.name[6:].isdigit())
     ]
+
+
+def device_memory(devices: Sequence[str]) -> int | None:
+    """Bytes of the smallest of these GPUs, as its driver says; None where it says nothing."""
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    sizes = {}
+    for index, uuid, size in (line.split(", ") for line in told.strip().splitlines()):
+        sizes[index] = sizes[uuid] = int(size) * 2**20
+    return min((sizes[device] for device in devices if device in sizes), default=None)
+
+
+def available_memory() -> int:
+    """Bytes of the host's, within what a container may have."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(fields["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    try:
+        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no such group, or no limit
+        return free
 
 
 class Slots:

@@ -82,6 +82,36 @@ def start(job: StageJob, runner: str, slots: Sequence[int], preload: Iterable[st
     return StageProcesses(running, slots)
 
 
+def call(function: str, *given: Any, preload: Iterable[str]) -> Any:
+    """What `module:name` returns in a process of its own, which imports what the command never does.
+
+    RuntimeError where it raised, with what it said.
+    """
+    context = _context(preload)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(function, given, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        result, error = ours.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"{function} ended with exit code {process.exitcode}") from None
+    process.join()
+    if error:
+        raise RuntimeError(error)
+    return result
+
+
+def _answer(function: str, given: Sequence[Any], connection: Connection) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # stages have the GPUs to themselves
+    module, _, name = function.partition(":")
+    try:
+        connection.send((getattr(importlib.import_module(module), name)(*given), ""))
+    except Exception as error:
+        connection.send((None, f"{type(error).__name__}: {error}"))
+
+
 def _free_port() -> int:
     with socket.socket() as own:
         own.bind(("127.0.0.1", 0))

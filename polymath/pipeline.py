@@ -4,12 +4,10 @@ A stage is done when its folder says so under the same fingerprint: a hash of al
 domains, the fingerprints of the stages it reads) and of the code that runs it.
 """
 
-import hashlib
-import json
 import multiprocessing.connection
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -17,12 +15,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from polymath import launch
-from polymath.digest import files_digest
-from polymath.domains import Domain, held_out_tasks
-from polymath.domains.python import find_module
+from polymath.domains import held_out_tasks
+from polymath.fingerprint import fingerprint
 from polymath.hardware import Slots, gpus
 from polymath.launch import StageProcesses
-from polymath.models import PretrainedModel, TinyModel
+from polymath.models import TinyModel
+from polymath.planning import room
 from polymath.progress import Display
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
@@ -31,7 +29,6 @@ from rewards import open_bench
 from rewards.gold import check_gold, check_rewards
 from rewards.sandbox import SandboxError
 
-ROOT = Path(__file__).resolve().parent.parent
 RUNNERS = {
     "base": "polymath.base",
     "model": "polymath.base",
@@ -42,9 +39,6 @@ RUNNERS = {
     "merge": "distill.merge",
     "eval": "polymath.evaluate",
 }
-# Files of the core whose change cannot change what a stage computes
-SHOWS = "cli console progress report plots summary source recipe pipeline manifest calibration rollouts_page"
-SHOWS_ONLY = {*SHOWS.split(), "release", "new", "doctor", "finding"}
 
 
 class StageFailed(RuntimeError):
@@ -88,7 +82,7 @@ def plan(recipe: Recipe, run: RunDir) -> list[Plan]:
             folder=folders[name].path,
             models={parent: folders[parent].model for parent in parents},
             threads=_threads(name, graph),
-            fingerprint=_fingerprint(given, inherited),
+            fingerprint=fingerprint(given, RUNNERS[config.kind], inherited),
             **given,
         )
         plans[name] = Plan(job, parents, folders[name])
@@ -139,66 +133,6 @@ def _threads(name: str, graph: Mapping[str, list[str]]) -> int:
     return max(1, cores // min(width, cores))
 
 
-def _fingerprint(given: Mapping[str, Any], inherited: Mapping[str, str]) -> str:
-    config = given["config"]
-    model = given["extra"].get("model")
-    where = set(PretrainedModel.model_fields) if isinstance(config, ModelStageConfig) else None  # told by what it holds
-    content = {
-        "config": config.model_dump(mode="json", exclude=where),
-        "domains": {name: _describe(domain) for name, domain in given["domains"].items()},
-        "modes": {name: mode.model_dump(mode="json") for name, mode in given["modes"].items()},
-        "chat": given["chat"],
-        "seed": given["seed"],
-        "model": _identify(model) if model else None,
-        "inherited": dict(inherited),
-        "code": _hash_code(RUNNERS[config.kind].partition(".")[0]),
-        "own_rewards": _own_rewards(given),
-        "own_files": [files_digest([file], file.parent) for file in _own_files(config)],
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _own_rewards(given: Mapping[str, Any]) -> dict[str, str]:
-    """The code of the user's rewards and verifiers, by `module:function`."""
-    names = [domain.reward for domain in given["domains"].values()]
-    names += [reward.name for reward in getattr(given["config"], "rewards", ())]
-    files = {name: find_module(name) for name in names if ":" in name}
-    return {name: files_digest([file], file.parent) for name, file in files.items()}
-
-
-def _own_files(config: StageConfig) -> list[Path]:
-    """Files of the user's that a stage reads."""
-    comparisons = getattr(getattr(config, "judge", None), "comparisons", None)
-    return [comparisons] if comparisons and comparisons.exists() else []
-
-
-def _describe(domain: Domain) -> dict[str, Any]:
-    """A domain's settings, and the code of a user's own."""
-    files: Sequence[Path] = getattr(domain, "source_files", tuple)()
-    return domain.model_dump(mode="json") | {"read": [files_digest([file], file.parent) for file in files]}
-
-
-@cache
-def _hash_code(package: str) -> str:
-    """The sources that a stage of this package runs: its own, the rewards', and the core's but for what only shows."""
-    files = [
-        path
-        for folder in sorted({package, "polymath", "rewards"})
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        if SHOWS_ONLY.isdisjoint((path.stem, path.parent.name))
-    ]
-    return files_digest(files, ROOT)
-
-
-def _identify(model: TinyModel | PretrainedModel) -> Any:
-    """A model on this machine by its content, wherever it lies; any other by its settings."""
-    path = model.path() if isinstance(model, PretrainedModel) else None
-    if path is None:
-        return model.model_dump(mode="json")
-    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
-    return files_digest(files, path.parent)
-
-
 def check_hardware(plans: Iterable[Plan]) -> None:
     """Raise `StageFailed` where a stage asks for more than there is, for then the run would wait for ever."""
     for stage in plans:
@@ -242,14 +176,36 @@ class Pipeline:
         self.errors: dict[str, str] = {}
         self.logs: dict[str, Path] = {}  # of the process that failed first
 
-    def run(self) -> None:
-        """Finish every stage. Raises `StageFailed` once those that could still finish have."""
+    def run(self, *, overcommit: bool = False) -> None:
+        """Finish every stage. Raises `StageFailed` once those that could still finish have.
+
+        `overcommit` starts what cannot fit into memory as well.
+        """
         check_hardware(self.plans.values())
         for stage in self.plans.values():
             self._settle(stage)
         self._check_gold()
+        self._finish(self._models())
+        if not overcommit:
+            self._check_memory()
+        self._finish(self.plans)
+
+    def bring_models(self) -> None:
+        """Finish the stages alone that make or bring models. Raises `StageFailed`."""
+        for name in self._models():
+            self._settle(self.plans[name])
+        self._finish(self._models())
+
+    def jobs(self) -> list[StageJob]:
+        """Of all stages."""
+        return [stage.job for stage in self.plans.values()]
+
+    def _models(self) -> list[str]:
+        return [name for name, stage in self.plans.items() if not stage.parents]
+
+    def _finish(self, names: Collection[str]) -> None:
         try:
-            while self._start_ready() or self.running:
+            while self._start_ready(names) or self.running:
                 self._listen()
         finally:
             for stage in self.running.values():
@@ -274,6 +230,18 @@ class Pipeline:
             self.run_dir.event("sandbox", protections=sorted(protections))
             self.display.note(f"sandbox: {', '.join(sorted(protections))}")
 
+    def _check_memory(self) -> None:
+        """No stage starts that cannot fit, however little it samples."""
+        if self.done.issuperset(self.plans):
+            return
+        try:
+            refusals = room.refusals(self.jobs(), self.done, RUNNERS.values())
+        except RuntimeError as error:
+            self.display.note(f"what the stages need of memory could not be told: {error}")
+            return
+        if refusals:
+            raise StageFailed("\n".join(refusals))
+
     def _settle(self, stage: Plan) -> None:
         """Skip what is done; move aside what other settings made, so that nothing is lost."""
         name, status = stage.job.name, stage.status()
@@ -296,8 +264,9 @@ class Pipeline:
         except OSError as error:
             self.display.note(f"{name}: {checkpoints} is not needed any more, and could not be removed: {error}")
 
-    def _start_ready(self) -> bool:
-        for name, stage in self.plans.items():
+    def _start_ready(self, names: Collection[str]) -> bool:
+        for name in names:
+            stage = self.plans[name]
             began = name in self.done or name in self.running or name in self.errors
             if began or not self.done.issuperset(stage.parents):
                 continue

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from polymath.engine.protocol import Sampling
 from polymath.engine.wal import TokenLog, step_of
 from polymath.run_dir import StageDir, append_line, keep_lines, read_lines, whole_folder
 from polymath.sharding import whole
-from polymath.stage import RolloutConfig, StageJob, TrainingConfig
+from polymath.stage import LoraConfig, RolloutConfig, StageJob, TrainingConfig
 from polymath.vocabulary import fit_fused_head, new_tokens
 
 # TRL imports vLLM wherever it is installed, which takes seconds; its trainers sample with our engines, and need none
@@ -108,12 +109,17 @@ def new_adapter(config: TrainingConfig, source: Path, model: Any) -> PeftLoraCon
     """The adapter that a stage begins with; None where it has none, or goes on with the one that is there."""
     if config.lora is None or models.is_adapter(source):
         return None
-    settings: dict[str, Any] = config.lora.model_dump(exclude={"load_in_4bit"})
-    settings["target_parameters"] = list(config.lora.target_parameters) or None
-    trains_new_tokens = settings.pop("train_new_tokens")
-    if trains_new_tokens and (ids := new_tokens(model)):
+    adapter = adapter_config(config.lora)
+    if config.lora.train_new_tokens and (ids := new_tokens(model)):
         tables = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
-        settings["trainable_token_indices"] = dict.fromkeys(tables, ids)
+        adapter.trainable_token_indices = dict.fromkeys(tables, ids)
+    return adapter
+
+
+def adapter_config(lora: LoraConfig) -> PeftLoraConfig:
+    """The same in PEFT's terms, new tokens left out, of which only a model can tell."""
+    settings: dict[str, Any] = lora.model_dump(exclude={"load_in_4bit", "train_new_tokens"})
+    settings["target_parameters"] = list(lora.target_parameters) or None
     return PeftLoraConfig(task_type="CAUSAL_LM", **settings)
 
 
@@ -213,7 +219,8 @@ def train(trainer: Trainer, job: StageJob, report: Report) -> None:
     _hand_over(trainer, folder.model)
     if token_log is not None:
         token_log.forget(steps_up_to(training_config(job).max_steps))
-    folder.update_state(peak_memory_bytes=peak_memory())
+    allocated = {"peak_allocated_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    folder.update_state(peak_memory_bytes=peak_memory(), **allocated)
 
 
 def steps_up_to(done: int) -> Callable[[str], bool]:
@@ -290,12 +297,21 @@ class RunCallback(TrainerCallback):
     def __init__(self, folder: StageDir, report: Report, token_log: TokenLog | None = None) -> None:
         self.folder, self.report, self.token_log = folder, report, token_log
         self.latest: dict[str, float] = {}
+        self.times: list[float] = []  # of the steps since something was logged
+        self.began = 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.began = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         self.latest = metric_names(logs or {})
+        if self.times:  # not all of TRL's trainers say it
+            self.latest["time/step"] = sum(self.times) / len(self.times)
+            self.times = []
         append_line(self.folder.metrics, {"step": state.global_step} | self.latest)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.times.append(time.perf_counter() - self.began)
         self.report(state.global_step, state.max_steps, self.latest)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -19,11 +19,11 @@ from transformers import AutoConfig
 
 from polymath.engine.config import RANKS
 from polymath.engine.delivery import Adapter, adapter_of, parts_of, weights_of
+from polymath.engine.keys import room_for_keys
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
 from polymath.engine.readback import adapter_difference, rows_difference, weights_equal
 from polymath.engine.same_path import same_path
 
-KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
 # In this process, as the learner is; on a CPU with threads of its own choice, and room for short sequences
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -255,22 +255,11 @@ def _layer_of(name: str) -> str:
 
 
 def _room_for_keys(folder: Path, settings: ColocatedSettings) -> int | None:
-    """Bytes of KV cache that `max_num_seqs` sequences of full length fill; None where vLLM may take all it is allowed.
-
-    vLLM takes all that `gpu_memory_utilization` leaves, most of which a batch of known size never fills, and the
-    learner goes without.
-    """
-    config = AutoConfig.from_pretrained(folder).get_text_config()
-    if getattr(config, "kv_lora_rank", None) or len(set(getattr(config, "layer_types", None) or ())) > 1:
-        return None  # its cache is made otherwise
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    bytes_a_token = 2 * config.num_hidden_layers * heads * size * getattr(torch, settings.dtype).itemsize
-    length = settings.max_model_len or config.max_position_embeddings
-    needed = int(KEYS_SPARE * settings.max_num_seqs * length * bytes_a_token)
-    allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1])
+    """Bytes of KV cache (see `room_for_keys`)."""
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return needed if needed + weights < allowed else None
+    allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1]) - weights
+    itemsize, config = getattr(torch, settings.dtype).itemsize, AutoConfig.from_pretrained(folder)
+    return room_for_keys(config, settings.max_num_seqs, settings.max_model_len, itemsize, allowed)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from polymath.dataset.files import records
 from polymath.dataset.layouts import conversation
 from polymath.domains import held_out_tasks, is_held_out, training_tasks
 from polymath.domains.dataset import DatasetDomain
-from polymath.pipeline import _describe
+from polymath.fingerprint import describe_domain
 from polymath.stage import ModeConfig
 
 ASKED, SAID = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -155,9 +155,9 @@ def test_bad_rows_are_told_by_line_and_never_dropped_in_silence(tmp_path: Path) 
 
 def test_what_was_trained_on_other_rows_is_out_of_date(tmp_path: Path) -> None:
     rows = [{"prompt": "Hi", "completion": "Hello"}]
-    before = _describe(DatasetDomain(files=(written(tmp_path, rows),)))
-    assert before == _describe(DatasetDomain(files=(written(tmp_path, rows),)))
-    assert before != _describe(DatasetDomain(files=(written(tmp_path, rows * 2),)))
+    before = describe_domain(DatasetDomain(files=(written(tmp_path, rows),)))
+    assert before == describe_domain(DatasetDomain(files=(written(tmp_path, rows),)))
+    assert before != describe_domain(DatasetDomain(files=(written(tmp_path, rows * 2),)))
 
 
 def test_rows_are_gone_through_before_any_comes_again(tmp_path: Path) -> None:

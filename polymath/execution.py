@@ -1,0 +1,111 @@
+"""Carrying out a recipe in a run's folder: one process at a time, watched, and with a report at the end."""
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from polymath.console import FAILED, INTERRUPTED, err, out, say, stop
+from polymath.manifest import describe
+from polymath.pipeline import Pipeline, StageFailed
+from polymath.progress import Bars, Lines
+from polymath.recipe import Recipe, load_recipe
+from polymath.run_dir import RunDir, read_json, write_json, write_text
+from polymath.source import RecipeError
+
+
+def recipe_at(path: Path, overrides: list[str] | None) -> Recipe:
+    """The recipe of a file with `stage.field=value` in place of what it says; the command ends where it has faults."""
+    try:
+        return load_recipe(path, overrides)
+    except RecipeError as error:
+        stop(str(error))
+
+
+def stop_if_no_run(run: RunDir) -> None:
+    """End the command where a folder is taken by something else."""
+    if run.path.exists() and not run.resolved.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        stop(f"--run-dir {run.path}: holds no run; name the folder of one, or a folder that is not there yet")
+
+
+@contextmanager
+def begun(recipe: Recipe, run: RunDir, about: dict[str, Any], text: str | None = None) -> Iterator[None]:
+    """Write down what a run is made of, `about` and the recipe's own text with it; the run is this process's alone."""
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"--run-dir {run.path}: cannot be made: {error.strerror}")
+    with locked(run):
+        if text is not None:
+            write_text(run.recipe, text)
+        write_json(run.manifest, describe(sys.argv) | {"seed": recipe.seed} | about)
+        write_json(run.resolved, recipe.dump())
+        yield
+
+
+@contextmanager
+def locked(run: RunDir) -> Iterator[None]:
+    """No other process runs it meanwhile."""
+    with run.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stop(f"{run.path}: another process is running this run")
+        yield
+
+
+def execute(recipe: Recipe, run: RunDir, *, overcommit: bool = False) -> None:
+    """Finish every stage, and report."""
+    started = time.monotonic()
+    watch(recipe, run, lambda pipeline: pipeline.run(overcommit=overcommit))
+    say(f"finished in {time.monotonic() - started:.0f} s")
+    show_report(recipe, run)
+
+
+def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None]) -> None:
+    """Do this with the run's pipeline, and show how it goes; the command ends where it fails or is interrupted."""
+    out.print(
+        f"[bold]{escape(recipe.name)}[/] in {escape(str(run.path))}, seed {recipe.seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    display = Bars(out) if out.is_terminal else Lines(out)
+    run.event("run", command=sys.argv, pid=os.getpid())
+    try:
+        with display:
+            work(Pipeline(recipe, run, display))
+    except StageFailed as error:
+        err.print(f"{error}\n  go on with: polymath resume {run.path}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as error:
+        err.print(f"\ninterrupted; go on with: polymath resume {run.path}", markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def show_report(recipe: Recipe, run: RunDir) -> None:
+    """Write the report, and show its scores."""
+    from polymath.report import write_report
+
+    page = write_report(recipe, run)
+    if scores := read_json(run.summary)["scores"]:
+        out.print(_score_table(scores))
+    say(f"report: {page}")
+
+
+def _score_table(scores: list[dict[str, Any]]) -> Table:
+    columns = list(dict.fromkeys((score["domain"], score["mode"]) for score in scores))
+    cells = {(s["model"], s["domain"], s["mode"]): f"{100 * s['accuracy']:.1f}" for s in scores}
+    table = Table("held out, %", box=None)
+    for domain, mode in columns:
+        table.add_column(f"{domain} {mode}", justify="right")
+    for model in dict.fromkeys(score["model"] for score in scores):
+        table.add_row(model, *(cells.get((model, *column), "") for column in columns))
+    return table

@@ -1,0 +1,198 @@
+"""What a learner takes for one micro-batch, counted on tensors that have shapes and types and no content.
+
+The model is the real one, with its adapter, its autocast and its checkpointing; every operation of a forward and a
+backward is carried out on torch's fake tensors, and the bytes of what is alive are added up. No GPU is asked, and a
+model of any size takes as long as it has layers.
+"""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+from transformers.masking_utils import AttentionMaskInterface
+
+from polymath.packed import backbone, leave_types_to_autocast
+from polymath.planning.memory import Learner, Moment
+
+BLOCK = 512  # bytes that torch's allocator on a GPU rounds up to
+KERNEL = "polymath_kernel"  # under which transformers knows attention and experts here
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one length; packed, as what is sampled, or with a mask, as demonstrations are."""
+
+    rows: int
+    length: int
+    packed: bool
+    accumulates: bool  # onto the gradients of others
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained."""
+
+    dtype: torch.dtype
+    lora: PeftLoraConfig | None
+    bf16: bool
+    checkpointing: bool
+    on_gpu: bool
+
+
+class Alive(TorchDispatchMode):
+    """Bytes of the storages that were made within it and are still there, and the most there were."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.now = self.gradients = 0
+        self.fullest = Moment(0, 0)
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._known = {own.untyped_storage()._cdata for own in (*model.parameters(), *model.buffers())}
+        self._counted: dict[int, weakref.ref[Any]] = {}  # by address, for as long as one is there
+        for parameter in self._trained:
+            parameter.register_post_accumulate_grad_hook(self._note_gradient)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        return out
+
+    def begin(self) -> None:
+        """Forget what was most."""
+        self.fullest = Moment(0, 0)
+
+    def _note_gradient(self, parameter: torch.Tensor) -> None:
+        self.gradients = sum(_bytes(own.grad) for own in self._trained if own.grad is not None)
+
+    def _count(self, storage: Any) -> None:
+        address = storage._cdata
+        if address in self._known or address in self._counted:
+            return
+        size = -(-storage.nbytes() // BLOCK) * BLOCK
+
+        def gone(_: Any) -> None:
+            del self._counted[address]
+            self.now -= size
+
+        self._counted[address] = weakref.ref(storage, gone)
+        self.now += size
+        if self.now > self.fullest.total():
+            self.fullest = Moment(self.now - self.gradients, self.gradients)
+
+
+def trace(config: PretrainedConfig, training: Training, batch: MicroBatch) -> Learner:
+    """The bytes of a learner of this architecture, the product with its head and the loss left out."""
+    base = _build(config, training, batch)
+    size, linear = sum(parameter.numel() for parameter in base.parameters()), _linear_parameters(base)
+    weights = sum(map(_bytes, base.parameters()))
+    model = _prepared(base, training)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _materialise(model)
+        alive, kept = Alive(model), 0
+        for _ in range(2 if batch.accumulates else 1):
+            alive.begin()
+            with alive:
+                hidden = _forward(model, training, batch)
+                kept = alive.now - alive.gradients
+                hidden.backward(torch.empty_like(hidden))
+            del hidden
+    return Learner(
+        parameters=size,
+        linear=linear,
+        weights=weights,
+        adapter=sum(map(_bytes, model.parameters())) - weights,
+        trained=sum(_bytes(parameter) for parameter in model.parameters() if parameter.requires_grad),
+        kept=kept,
+        backward=alive.fullest,
+    )
+
+
+def _build(config: PretrainedConfig, training: Training, batch: MicroBatch) -> Any:
+    """The model, without content."""
+    AttentionInterface.register(KERNEL, _attention)
+    AttentionMaskInterface.register(KERNEL, lambda *_, **__: None)
+    ALL_EXPERTS_FUNCTIONS.register(KERNEL, _experts)
+    kernel = KERNEL if batch.packed else "sdpa"
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(
+            config,
+            dtype=training.dtype,
+            attn_implementation=kernel if training.on_gpu else "eager",
+            experts_implementation=KERNEL,
+        )
+
+
+def _prepared(model: Any, training: Training) -> Any:
+    """As a stage prepares it."""
+    if training.lora:
+        model = get_peft_model(model, training.lora, low_cpu_mem_usage=True)
+        leave_types_to_autocast(model)
+    if training.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    return model.train()
+
+
+def _materialise(model: Any) -> None:
+    """Put fake tensors in the places of what has no content at all, which no autocast is for."""
+    made: dict[int, torch.Tensor] = {}  # what is tied stays so
+
+    def own(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in made:
+            empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+            is_parameter = isinstance(tensor, torch.nn.Parameter)
+            made[id(tensor)] = torch.nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+        return made[id(tensor)]
+
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            table.update({name: own(tensor) for name, tensor in table.items() if tensor is not None})
+
+
+def _forward(model: Any, training: Training, batch: MicroBatch) -> torch.Tensor:
+    """The last hidden states."""
+    ids = torch.zeros(batch.rows, batch.length, dtype=torch.long)
+    given = {} if batch.packed else {"attention_mask": torch.ones_like(ids)}
+    with torch.autocast("cpu", torch.bfloat16, enabled=training.bf16):
+        hidden: torch.Tensor = backbone(model)(input_ids=ids, use_cache=False, **given)[0]
+    return hidden
+
+
+def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any) -> Any:
+    """A kernel that keeps what it was given and no scores, as the one for packed sequences does."""
+    out = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=kwargs["scaling"], enable_gqa=True
+    )
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _experts(self: Any, hidden: Any, top_k_index: Any, top_k_weights: Any) -> Any:
+    """As much as a grouped product keeps and makes, whichever experts the rows go to; autocast does not reach it."""
+    count = top_k_index.shape[-1]
+    first, last = self.gate_up_proj if self.has_gate else self.up_proj, self.down_proj
+    with torch.autocast("cpu", enabled=False):
+        rows = hidden.repeat_interleave(count, 0).to(first.dtype)
+        inner = rows @ (first[0] if self.is_transposed else first[0].T)
+        inner = self._apply_gate(inner) if self.has_gate else self.act_fn(inner)
+        out = inner.to(last.dtype) @ (last[0] if self.is_transposed else last[0].T)
+    return (out * top_k_weights.reshape(-1, 1)).view(-1, count, out.shape[-1]).sum(1).to(hidden.dtype)
+
+
+def _linear_parameters(model: Any) -> int:
+    """How many are in linear layers but for a head that is the embedding."""
+    tied = model.get_input_embeddings().weight
+    weights = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    return sum(weight.numel() for weight in weights if weight is not tied)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.itemsize

@@ -1,0 +1,238 @@
+"""What the stages of a run need, from their settings, their rows and their model's architecture.
+
+It looks at the folders of the models that a run begins with, so these have to be there; no weights are loaded, and no
+GPU is asked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PretrainedConfig
+
+from distill.config import OpdConfig
+from distill.divergence import ROOM
+from distill.off_policy_config import OffPolicyConfig
+from polymath import data, models
+from polymath.chat import format_for
+from polymath.engine.keys import bytes_of_keys, room_for_keys
+from polymath.eval_config import EvalConfig
+from polymath.planning import memory
+from polymath.planning.counting import MicroBatch, Training, trace
+from polymath.planning.memory import Learner, Parts, fullest, fused_logits, learning, reading
+from polymath.planning.need import Lengths, Machine, Need
+from polymath.stage import LoraConfig, RolloutConfig, StageJob, TrainingConfig
+from polymath.training import adapter_config, draw_rows
+from rl.config import GrpoConfig
+from rl.judge_config import FrozenJudge
+
+SAMPLED_ROWS = 256  # of a stage, by which its lengths are told
+CHECKPOINTS = 2  # that are on the disk at a time
+ROWS_OF_LOGITS = 4  # float32: as they come, by temperature, their logarithms and their probabilities
+
+
+def needs(jobs: Sequence[StageJob], machine: Machine, lengths: Lengths, only: str = "") -> list[Need]:
+    """Of each stage that trains or samples, in their order; of one alone where it is named."""
+    known = {job.name: job for job in jobs}
+    chosen = [job for job in jobs if isinstance(job.config, TrainingConfig | EvalConfig) and only in ("", job.name)]
+    return [_Stage(job, known, machine, lengths).need() for job in chosen]
+
+
+_TRACED: dict[Any, Learner] = {}
+
+
+@dataclass
+class _Stage:
+    """One stage that trains or scores, seen from outside."""
+
+    job: StageJob
+    known: Mapping[str, StageJob]
+    machine: Machine
+    lengths: Lengths
+
+    @property
+    def config(self) -> Any:
+        return self.job.config
+
+    def need(self) -> Need:
+        moment, parts = fullest(dict(self._moments()))
+        runtime = memory.RUNTIME["cuda" if self.machine.on_gpu else "cpu"]
+        return Need(self.job.name, self.config.kind, moment, {"runtime": runtime} | parts, self._disk(), self._tokens())
+
+    def _moments(self) -> Iterator[tuple[str, Parts]]:
+        config, learner = self.config, self.learner
+        if isinstance(config, EvalConfig):
+            yield "sampling", {"weights": learner.weights} | self._engine()
+            return
+        beside = self._others() | (self._engine(trains=True) if isinstance(config, RolloutConfig) else {})
+        for name, parts in learning(learner, self._logits(), accumulates=self._accumulates()).items():
+            yield name, parts | beside
+        if isinstance(config, RolloutConfig):
+            yield "sampling", reading(learner, self._others() | self._engine())
+        if isinstance(config, OffPolicyConfig):
+            yield "sampling", reading(learner, {"teachers": 4 * learner.parameters} | self._engine())
+        if teachers := self._teachers():
+            yield (
+                "scoring",
+                reading(
+                    learner,
+                    beside | {"teachers": teachers},
+                    learner.inference(self.architecture.get_text_config().num_hidden_layers),
+                ),
+            )
+
+    # ... the model
+
+    @cached_property
+    def folder(self) -> Path:
+        """The model that this stage's weights come from in the end, which is there before anything trains."""
+        name = self.config.models[0] if isinstance(self.config, EvalConfig) else self.config.from_
+        return models.base_of(_root(self.known[name], self.known))
+
+    @cached_property
+    def architecture(self) -> PretrainedConfig:
+        return AutoConfig.from_pretrained(self.folder)
+
+    @cached_property
+    def learner(self) -> Learner:
+        lora, dtype = self._lora(), getattr(self.config, "dtype", "float32")
+        quantized = lora is not None and lora.load_in_4bit
+        training = Training(
+            dtype=getattr(torch, dtype),
+            lora=adapter_config(lora) if lora else None,
+            bf16=self.config.bf16,
+            checkpointing=getattr(self.config, "gradient_checkpointing", False),
+            on_gpu=self.machine.on_gpu,
+        )
+        batch = MicroBatch(
+            *self._micro_batch(), packed=isinstance(self.config, RolloutConfig), accumulates=self._accumulates()
+        )
+        key = (self.folder, str(training), batch)
+        if key not in _TRACED:
+            _TRACED[key] = trace(self.architecture, training, batch)
+        return _TRACED[key].in_four_bits() if quantized else _TRACED[key]
+
+    def _lora(self) -> LoraConfig | None:
+        return getattr(self.config, "lora", None)
+
+    def _itemsize(self) -> int:
+        return 2 if self.config.bf16 else 4
+
+    # ... its rows
+
+    @cached_property
+    def rows(self) -> list[tuple[int, int]]:
+        """Tokens of the prompt, and of what follows it: a demonstration, or the most that is sampled."""
+        tokenizer = models.load_tokenizer(self.folder)
+        form = format_for(self.job.chat, tokenizer)
+        drawn = draw_rows(self.job, form, min(SAMPLED_ROWS, self._row_count()))
+        texts = [row.prompt for row in drawn]
+        prompts = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        if isinstance(self.config, RolloutConfig):
+            return [(prompt, row.budget) for prompt, row in zip(prompts, drawn, strict=True)]
+        shown = data.demonstration_dataset(drawn, tokenizer)["input_ids"]
+        return [(prompt, len(ids) - prompt) for prompt, ids in zip(prompts, shown, strict=True)]
+
+    def _row_count(self) -> int:
+        return self.config.num_rows or self.config.max_steps * self.config.rows_per_step()
+
+    def _micro_batch(self) -> tuple[int, int]:
+        """Rows and their length."""
+        if isinstance(self.config, EvalConfig):
+            return 1, 1
+        if isinstance(self.config, RolloutConfig):
+            written = {"least": lambda most: 1, "most": lambda most: most}[self.lengths]
+            longest = max(prompt + written(budget) for prompt, budget in self.rows)
+            longest = min(longest, self.config.vllm_max_model_length or longest)
+        else:
+            longest = min(self.config.max_length, max(map(sum, self.rows)))
+        return self.config.per_device_train_batch_size, longest
+
+    def _accumulates(self) -> bool:
+        return getattr(self.config, "gradient_accumulation_steps", 1) > 1
+
+    def _tokens(self) -> int:
+        if isinstance(self.config, EvalConfig):
+            return 0
+        mean = sum(map(sum, self.rows)) / len(self.rows)
+        steps = self.config.max_steps * self.config.per_device_train_batch_size
+        return int(mean * steps * self.config.gradient_accumulation_steps * self.config.processes())
+
+    # ... what lies beside it
+
+    def _logits(self) -> int:
+        """What the loss takes: tiles of logits, and the heads in the type of products where they are not kept in it."""
+        text, (rows, length) = self.architecture.get_text_config(), self._micro_batch()
+        head = text.vocab_size * text.hidden_size * self._itemsize()
+        copies = head if self._itemsize() < getattr(torch, self.config.dtype).itemsize else 0
+        if isinstance(self.config, OpdConfig):
+            room = ROOM["cuda" if self.machine.on_gpu else "cpu"]
+            return min(room, 2 * self._itemsize() * rows * length * text.vocab_size) + copies + head
+        return fused_logits(rows * length, text.vocab_size) + copies
+
+    def _others(self) -> Parts:
+        """Models that are there besides, for as long as the stage runs."""
+        if not isinstance(self.config, GrpoConfig):
+            return {}
+        reference = self.learner.weights if self.config.beta and self.config.lora is None else 0
+        judge = self.learner.parameters * 4 if isinstance(self.config.judge, FrozenJudge) else 0
+        return {"reference": reference, "judge": judge}
+
+    def _teachers(self) -> int:
+        """Whole models: on a GPU the one that scores, and the next one, which comes meanwhile."""
+        if not isinstance(self.config, OpdConfig):
+            return 0
+        names = {*self.config.teacher_models.values()}
+        count = sum(not (self.config.lora and self._is_adapter(name)) for name in names)
+        return min(2 if self.machine.on_gpu else count, count) * self.learner.read_only(self._itemsize())
+
+    def _is_adapter(self, name: str) -> bool:
+        config = self.known[name].config
+        return isinstance(config, TrainingConfig) and config.lora is not None
+
+    def _engine(self, *, trains: bool = False) -> Parts:
+        """What samples: vLLM's copy of the weights and its keys, or the keys of the learner's own forward."""
+        config, itemsize, at_once = self.config, self._itemsize(), _at_once(self.config)
+        if config.use_vllm and config.vllm_mode == "server":
+            return {}
+        if not config.use_vllm:
+            return {} if trains else self._own_keys(at_once)
+        if trains and config.vllm_enable_sleep_mode:
+            return {"vllm": memory.GRAPHS}
+        weights = self.learner.parameters * itemsize
+        if not self.machine.on_gpu:
+            return {"vllm": weights, "keys": memory.CPU_KEYS}
+        allowed = int(config.vllm_gpu_memory_utilization * (self.machine.memory or 0)) - weights
+        keys = room_for_keys(self.architecture, at_once, config.vllm_max_model_length, itemsize, allowed)
+        return {"vllm": weights + memory.GRAPHS, "keys": max(0, allowed) if keys is None else keys}
+
+    def _own_keys(self, at_once: int) -> Parts:
+        """Of the model's own forward, token by token: its keys, and a row of logits for each completion."""
+        budget = max(mode.max_completion_length for mode in self.job.modes.values())
+        prompt = 0 if isinstance(self.config, EvalConfig) else max(prompt for prompt, _ in self.rows)
+        keys = bytes_of_keys(self.architecture, at_once * (prompt + budget), self._itemsize()) or 0
+        return {"keys": keys, "logits": ROWS_OF_LOGITS * 4 * at_once * self.architecture.get_text_config().vocab_size}
+
+    def _disk(self) -> int:
+        """The model, and while it trains checkpoints with the optimizer's state."""
+        if isinstance(self.config, EvalConfig):
+            return 0
+        model = self.learner.adapter or self.learner.weights
+        return model + CHECKPOINTS * (model + 2 * self.learner.trained)
+
+
+def _root(job: StageJob, known: Mapping[str, StageJob]) -> Path:
+    """The folder of the model that a stage's goes back to, over whatever it trains from or merges."""
+    while isinstance(job.config, TrainingConfig) or len(job.models) > 0:
+        job = known[job.config.from_ if isinstance(job.config, TrainingConfig) else next(iter(job.models))]
+    return job.files.model
+
+
+def _at_once(config: Any) -> int:
+    """Completions that are sampled side by side."""
+    if isinstance(config, EvalConfig):
+        return config.batch_size
+    return config.completions_per_step() if isinstance(config, RolloutConfig) else config.generation_batch_size
