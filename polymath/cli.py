@@ -13,7 +13,8 @@ from rich.table import Table
 
 from polymath.console import FAILED, out, say, stop, stop_if_taken, tell
 from polymath.dataset.layouts import Part
-from polymath.execution import begun, execute, locked, recipe_at, show_report, stop_if_no_run
+from polymath.execution import begun, cut_off, execute, locked, recipe_at, show_report, stop_if_no_run
+from polymath.offline import Offline
 from polymath.pipeline import Plan, StageFailed, check_hardware, plan
 from polymath.planning.command import plan as plan_command
 from polymath.recipe import check_files, recipe_schema
@@ -33,8 +34,10 @@ def run_command(
     set_: Annotated[list[str] | None, typer.Option("--set", help="stage.field=value; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and write nothing.")] = False,
     overcommit: Annotated[bool, typer.Option("--overcommit", help="Start also what cannot fit into memory.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Run a recipe; stages that are done are skipped."""
+    cut_off(offline)
     resolved = recipe_at(recipe, set_)
     run = RunDir(run_dir or Path("runs") / f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     stop_if_no_run(run)
@@ -59,11 +62,13 @@ def eval_command(
     scores_dir: Annotated[
         Path | None, typer.Option("--run-dir", help="Where they are kept; RUN-eval if not given.")
     ] = None,
+    offline: Offline = False,
 ) -> None:
     """Score a trained model beside what it began from, and say what got better and what got worse.
 
     `polymath export` puts these scores into the card.
     """
+    cut_off(offline)
     from polymath.release.card import rows
     from polymath.release.evaluation import AFTER, describe_scored, evaluation_of, recipe_for
     from polymath.release.export import Source
@@ -122,8 +127,10 @@ def new(
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
     overcommit: Annotated[bool, typer.Option("--overcommit", help="Start also what cannot fit into memory.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Finish a run that was interrupted."""
+    cut_off(offline)
     run = RunDir(run_dir)
     recipe = saved_recipe(run)
     for problem in check_files(recipe):

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from polymath.console import FAILED, INTERRUPTED, err, out, say, stop
 from polymath.manifest import describe
+from polymath.offline import leave_networks, networks
 from polymath.pipeline import Pipeline, StageFailed
 from polymath.progress import Bars, Lines
 from polymath.recipe import Recipe, load_recipe
@@ -28,6 +29,20 @@ def recipe_at(path: Path, overrides: list[str] | None) -> Recipe:
         return load_recipe(path, overrides)
     except RecipeError as error:
         stop(str(error))
+
+
+def cut_off(offline: bool) -> None:
+    """Leave every network where that is asked for, or end the command."""
+    if not offline:
+        return
+    try:
+        leave_networks()
+    except OSError as error:
+        stop(
+            f"--offline: this process cannot leave its networks ({error}): allow user namespaces (sysctl "
+            "kernel.unprivileged_userns_clone=1, or user.max_user_namespaces above 0), or start it as root"
+        )
+    say("offline: no network but this machine's own loopback")
 
 
 def stop_if_no_run(run: RunDir) -> None:
@@ -79,6 +94,9 @@ def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None]) -> None
     )
     display = Bars(out) if out.is_terminal else Lines(out)
     run.event("run", command=sys.argv, pid=os.getpid())
+    manifest = read_json(run.manifest) or {}
+    seen = {*manifest.get("networks", ()), *networks()}  # in any of the attempts at this run
+    write_json(run.manifest, manifest | {"networks": sorted(seen)})
     try:
         with display:
             work(Pipeline(recipe, run, display))

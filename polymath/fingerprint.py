@@ -15,7 +15,7 @@ from polymath.stage import ModelStageConfig, StageConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 # Files of the core whose change cannot change what a stage computes
-SHOWS = "cli console doctor execution finding progress report plots rollouts_page summary new planning release"
+SHOWS = "cli console doctor execution finding offline progress report plots rollouts_page summary new planning release"
 SHOWS_ONLY = {*SHOWS.split(), "source", "recipe", "pipeline", "fingerprint", "manifest", "calibration"}
 
 

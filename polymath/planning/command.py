@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from polymath.console import FAILED, out, say, stop
-from polymath.execution import begun, recipe_at, stop_if_no_run, watch
+from polymath.execution import begun, cut_off, recipe_at, stop_if_no_run, watch
+from polymath.offline import Offline
 from polymath.pipeline import RUNNERS, Pipeline
 from polymath.pipeline import plan as stages_of
 from polymath.planning import room
@@ -30,8 +31,10 @@ def plan(
         float | None, typer.Option(min=1, help="Plan for a GPU of so many GiB, not this machine.")
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where models and steps are kept; runs/NAME-plan.")] = None,
+    offline: Offline = False,
 ) -> None:
     """Say what a recipe will take of memory, disk and time, before anything starts."""
+    cut_off(offline)
     if gpu_memory and calibrate:
         stop("--calibrate runs on this machine: leave out --gpu-memory")
     if gpu_memory:
