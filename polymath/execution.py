@@ -85,8 +85,11 @@ def execute(recipe: Recipe, run: RunDir, *, overcommit: bool = False) -> None:
     show_report(recipe, run)
 
 
-def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None]) -> None:
-    """Do this with the run's pipeline, and show how it goes; the command ends where it fails or is interrupted."""
+def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None], after: str = "polymath resume") -> None:
+    """Do this with the run's pipeline, and show how it goes; the command ends where it fails or is interrupted.
+
+    `after` is what goes on with it then.
+    """
     out.print(
         f"[bold]{escape(recipe.name)}[/] in {escape(str(run.path))}, seed {recipe.seed}",
         highlight=False,
@@ -101,10 +104,10 @@ def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None]) -> None
         with display:
             work(Pipeline(recipe, run, display))
     except StageFailed as error:
-        err.print(f"{error}\n  go on with: polymath resume {run.path}", style="red", markup=False, soft_wrap=True)
+        err.print(f"{error}\n  go on with: {after} {run.path}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
-        err.print(f"\ninterrupted; go on with: polymath resume {run.path}", markup=False, soft_wrap=True)
+        err.print(f"\ninterrupted; go on with: {after} {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from error
 
 

@@ -11,14 +11,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from polymath import models
+from polymath.chat import Segment, V4Format, format_for
 from polymath.dataset.inspection import Inspection, inspect
-from polymath.dataset.layouts import Part
+from polymath.dataset.layouts import Conversation, Part
 from polymath.dataset.reading import read
 from polymath.domains import held_out_count, is_held_out
 from polymath.domains.dataset import DatasetDomain
 
 BYTES_A_TOKEN = 4  # where there is no tokenizer to ask
-AROUND = 8  # tokens of a format around a message, with room to spare
+AROUND = 8  # tokens to spare
 STEP = 64  # lengths are rounded up to
 BATCH, EPOCHS, LONGEST = 16, 3, 4096
 MOST_SCORED = 200  # held-out tasks
@@ -59,10 +60,16 @@ def look(
 
     def tokens(text: str) -> int:
         if tokenizer is None:
-            return AROUND + len(text.encode()) // BYTES_A_TOKEN
-        return AROUND + len(tokenizer.encode(text, add_special_tokens=False))
+            return len(text.encode()) // BYTES_A_TOKEN
+        return len(tokenizer.encode(text, add_special_tokens=False))
 
-    return Findings(name, domain, model, tokenizer is not None, inspect(found, tokens, language_of))
+    form = V4Format() if tokenizer is None else format_for("native", tokenizer)
+
+    def segments(own: Conversation) -> list[Segment]:
+        reasons = any(message.get("reasoning") for message in own.messages)
+        return form.conversation(own.messages, "high" if reasons else "non_think", own.tools)
+
+    return Findings(name, domain, model, tokenizer is not None, inspect(found, segments, tokens, language_of))
 
 
 def told(own: Findings) -> Iterator[tuple[str, str]]:
@@ -104,7 +111,9 @@ def recipe(own: Findings) -> str:
     mode = "high" if own.seen.having["reasoning"] * 2 > own.seen.rows else "non_think"
     given = own.domain.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
     comments = "".join(f"#   {what:<14} {how}\n" for what, how in told(own))
-    model = f"{{name: {json.dumps(own.model)}}}" if own.model else "{init: qwen3}  # tiny: name yours, {name: ./folder}"
+    room = max(models.TinyModel.model_fields["max_position_embeddings"].default, 2 * own.length())
+    tiny = f"{{init: qwen3, max_position_embeddings: {room}}}  # tiny: name yours, {{name: ./folder}}"
+    model = f"{{name: {json.dumps(own.model)}}}" if own.model else tiny
     scored = f"models: [base, tuned], domains: [{own.name}], num_prompts: {held_out}"
     return f"""\
 # Written by `polymath new`, which found
@@ -117,7 +126,7 @@ domains:  # one conversation in eight is held out
   {own.name}: {json.dumps({"kind": "dataset"} | given)}
 
 modes:
-  {mode}: {{max_completion_length: {_rounded(max(own.seen.answers))}}}
+  {mode}: {{max_completion_length: {_rounded(max(own.seen.answers) + AROUND)}}}
 
 stages:
   tuned:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 PARAGRAPHS = (tokens.MAX_EFFORT, tokens.TOOLS_BEFORE, tokens.TOOLS_AFTER)
 # A tag of DSML or of a tool's result with the line break after it
 TAG = re.compile(rf"(?:\n\n)?</?{tokens.DSML}[^>\n]*>\n?|</?tool_result>")
+PHRASES_SHARE = 4  # of the vocabulary one part in so many, at most
 # What a learned token may span at most: a word, a digit, a run of anything else
 PIECES = r" ?[A-Za-z_]+|[0-9]"
 
@@ -47,8 +48,8 @@ def _id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:
 def build_tokenizer(corpus: list[str], vocab_size: int, phrases: Sequence[str] = ()) -> "PreTrainedTokenizerBase":
     """Byte-level BPE with the V4 tokens; any text can be encoded, and decodes to itself.
 
-    The format's fixed paragraphs and each of `phrases` (tags, the schemas of tools) are one token: a model this small
-    would spend its prompts on them. Merges are learned from `corpus` between them.
+    The format's fixed paragraphs and each of `phrases` (tags, the schemas of tools) are one token, as far as these are
+    few: a model this small would spend its prompts on them. Merges are learned from `corpus` between them.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -58,7 +59,7 @@ def build_tokenizer(corpus: list[str], vocab_size: int, phrases: Sequence[str] =
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, bytes_of])
     tokenizer.decoder = decoders.ByteLevel()
-    whole = (*tokens.TEXT_TOKENS, *PARAGRAPHS, *phrases)
+    whole = (*tokens.TEXT_TOKENS, *PARAGRAPHS, *_commonest(phrases, corpus, vocab_size // PHRASES_SHARE))
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(whole),
         special_tokens=[AddedToken(token, special=True, normalized=False) for token in tokens.SPECIAL_TOKENS],
@@ -76,6 +77,14 @@ def build_tokenizer(corpus: list[str], vocab_size: int, phrases: Sequence[str] =
     )
     install(fast)
     return fast
+
+
+def _commonest(phrases: Sequence[str], corpus: list[str], count: int) -> Sequence[str]:
+    """The phrases, or so many of them that stand in most texts."""
+    if len(phrases) <= count:
+        return phrases
+    texts = {phrase: sum(phrase in text for text in corpus) for phrase in phrases}
+    return sorted(sorted(phrases, key=lambda phrase: -texts[phrase])[:count])
 
 
 def _between(corpus: list[str], whole: Sequence[str]) -> list[str]:

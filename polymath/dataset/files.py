@@ -51,11 +51,20 @@ def _json(path: Path) -> Iterator[Found]:
         with _opened(path) as file:
             rows = json.load(file)
     except (json.JSONDecodeError, RecursionError) as error:
+        if _holds_lines(path):
+            yield from _json_lines(path)
+            return
         raise ValueError(f"{path}: no JSON: {error}; JSON lines end in .jsonl") from error
     if not isinstance(rows, list):
         raise ValueError(f"{path}: holds {type(rows).__name__}, and a list of objects is needed: one for each row")
     for number, record in enumerate(rows, 1):
         yield number, record if isinstance(record, dict) else f"{type(record).__name__} in the place of an object"
+
+
+def _holds_lines(path: Path) -> bool:
+    """Whether its first line is an object by itself, whatever the file is called."""
+    with _opened(path) as file:
+        return isinstance(_parsed(next((text for text in file if text.strip()), "")), dict)
 
 
 def _separated(delimiter: str) -> Callable[[Path], Iterator[Found]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from polymath.chat import Segment
 from polymath.dataset.layouts import Conversation
 from polymath.dataset.reading import Place, Read
 
@@ -45,18 +46,26 @@ class Inspection:
         return sum(own > length for own in self.lengths)
 
 
-def inspect(found: Read, tokens: Callable[[str], int], language_of: Callable[[str], str | None]) -> Inspection:
-    """Look at everything, once; `tokens` counts those of a text, `language_of` tells a text's language."""
+def inspect(
+    found: Read,
+    segments: Callable[[Conversation], list[Segment]],
+    tokens: Callable[[str], int],
+    language_of: Callable[[str], str | None],
+) -> Inspection:
+    """Look at everything, once.
+
+    `segments` renders a conversation, functions on offer included, `tokens` counts those of a text, `language_of` tells
+    a text's language.
+    """
     out, known = Inspection(bad=found.bad), dict[tuple[str, ...], Place]()
     for place, own in found.conversations.items():
         out.rows += 1
         said = tuple(_texts(own))
         out.messages.update(message["role"] for message in own.messages)
         out.having.update(_having(own))
-        each = [tokens("\n".join(_texts_of(message))) for message in own.messages]
-        out.lengths.append(sum(each))
-        roles = [message["role"] for message in own.messages]
-        out.answers += [count for count, role in zip(each, roles, strict=True) if role == "assistant"]
+        each = [(segment.generated, tokens(segment.text)) for segment in segments(own)]
+        out.lengths.append(sum(count for _, count in each))
+        out.answers += [count for generated, count in each if generated]
         if (first := known.setdefault(said, place)) is not place:
             out.duplicates[place] = first
         for kind, pattern in PATTERNS.items():

@@ -44,11 +44,12 @@ def plan(
     run = RunDir(run_dir or Path("runs") / short.name)
     stop_if_no_run(run)
     machine = Machine(True, int(gpu_memory * GIB)) if gpu_memory else Machine.present()
+    again = f"polymath plan {recipe} --run-dir"
     with begun(short, run, {"planned": str(recipe), "set": set_ or []}, recipe.read_text(encoding="utf-8")):
         if calibrate:
-            watch(short, run, Pipeline.run)
+            watch(short, run, Pipeline.run, again)
         else:
-            watch(short, run, Pipeline.bring_models)
+            watch(short, run, Pipeline.bring_models, again)
         jobs = [stage.job for stage in stages_of(asked, run)]
         known = timings(asked, run) if calibrate else {}
         raise typer.Exit(_tell(jobs, machine, known, run))

@@ -12,6 +12,7 @@ import pytest
 from polymath.chat import V4Format
 from polymath.chat.tokens import EOS
 from polymath.data import held_out_rows, training_rows
+from polymath.dataset import reading
 from polymath.dataset.files import records
 from polymath.dataset.layouts import conversation
 from polymath.domains import held_out_tasks, is_held_out, training_tasks
@@ -111,6 +112,13 @@ def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         first = 2 if path.suffix in (".csv", ".tsv") else 1
         assert list(records(path)) == [(first + place, row) for place, row in enumerate(rows)], path
+
+
+def test_lines_are_read_whatever_their_file_is_called(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{place}", "completion": "c"} for place in range(3)]
+    (tmp_path / "lines.json").write_text("\n" + "\n".join(map(json.dumps, rows)))
+    found = reading.read((tmp_path / "lines.json",), {})
+    assert [place.line for place in found.conversations] == [2, 3, 4] and not found.bad
 
 
 @pytest.mark.parametrize(

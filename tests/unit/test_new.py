@@ -35,6 +35,18 @@ def test_a_recipe_is_written_for_what_was_found(folder: Path) -> None:
     assert [*recipe.stages] == ["tuned", "scores"] and recipe.domains["mine"].model_dump()["bad_rows"] == 1
 
 
+def test_functions_on_offer_count_and_a_tiny_model_has_room_for_them(folder: Path) -> None:
+    tool = {"type": "function", "function": {"name": "f", "description": "what it does " * 400, "parameters": {}}}
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked = [{"role": "user", "content": f"do {place}"} for place in range(20)]
+    rows = [{"messages": [own, {"role": "assistant", "tool_calls": [call]}], "tools": [tool]} for own in asked]
+    (folder / "tools.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert new("calls", "--data", "tools.jsonl").exit_code == 0
+    recipe = load_recipe(folder / "calls.yaml", [])
+    assert recipe.stages["tuned"].model_dump()["max_length"] > 1300
+    assert recipe.model.model_dump()["max_position_embeddings"] > 2600
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [

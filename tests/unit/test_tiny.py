@@ -54,3 +54,12 @@ def test_building_is_repeatable(corpus) -> None:
     (one, first), (two, second) = (build(TinyModel(), texts, phrases, 3) for _ in range(2))
     assert first.get_vocab() == second.get_vocab()
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_of_many_phrases_the_commonest_are_single() -> None:
+    phrases = [f'{{"name": "f{place}"}}' for place in range(2000)]
+    texts = [*phrases, *phrases[1990:], *phrases[1995:]]
+    tokenizer = build_tokenizer(texts, 400, phrases)
+    known = set(tokenizer.get_vocab())
+    assert set(phrases[1995:]) <= known and len(known & set(phrases)) == 100
+    assert tokenizer.decode(tokenizer.encode(phrases[0])) == phrases[0]
