@@ -11,9 +11,10 @@ With a frozen head that is three matrix products in all, which any exact method 
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -152,8 +153,8 @@ def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
     """Tokens whose logits, of both models, take the room that is given to them, or a quarter of what is free."""
     device, size = hidden_NH.device, product_type(hidden_NH).itemsize
     room = ROOM.get(device.type, ROOM["cpu"])
-    if device.type == "cuda" and (free := torch.cuda.mem_get_info(device)[0]) < 4 * room:
-        room = min(room, (free + _unused(device)) // 4)
+    if device.type == "cuda":
+        room = min(room, _free(device, int(time.monotonic())) // 4)
     most = int(room / (2 * size * vocabulary))
     if most < ALIGNED:
         return max(LEAST_ROWS, most)
@@ -162,9 +163,11 @@ def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor) -> int:
     return math.ceil(len(hidden_NH) / (parts * ALIGNED)) * ALIGNED or ALIGNED
 
 
-def _unused(device: torch.device) -> int:
-    """Bytes that torch holds and nobody uses; to say so, torch goes through all that it counts."""
-    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+@lru_cache(maxsize=8)
+def _free(device: torch.device, second: int) -> int:
+    """Bytes that the device or torch's allocator has left: asked for once a second, for the answer takes its time."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def product_type(hidden_NH: torch.Tensor) -> torch.dtype:
@@ -208,7 +211,7 @@ class _Divergence(torch.autograd.Function):
                 told.append(kernel(logits, theirs, target, tokens.part(own)))
                 del theirs  # before there is more
                 if grad_NH is not None:
-                    grad_NH[own] = logits @ student.weight_VH
+                    _write_product(grad_NH[own], logits, student.weight_VH)
                 gathered.add(logits, hidden)
                 del logits  # before the next ones are made
         ctx.save_for_backward(grad_NH)
@@ -221,6 +224,14 @@ class _Divergence(torch.autograd.Function):
     def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
         (grad_NH,) = ctx.saved_tensors
         return (None if grad_NH is None else grad_NH * incoming[0], *[None] * 9)
+
+
+def _write_product(out_NH: torch.Tensor, logits_NV: torch.Tensor, weight_VH: torch.Tensor) -> None:
+    """In place where the types are the same: a copy is one launch more."""
+    if out_NH.dtype == weight_VH.dtype:
+        torch.mm(logits_NV, weight_VH, out=out_NH)
+    else:
+        out_NH.copy_(logits_NV @ weight_VH)
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:

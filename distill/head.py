@@ -73,6 +73,8 @@ class HeadGradients:
 
     def attached(self, loss: torch.Tensor) -> torch.Tensor:
         """The calls' losses, summed, with the gradient to the head that they have not by themselves."""
+        if self._weight_VH is None and self._bias_V is None:
+            return loss
         weight_VH, bias_V = self.head.weight_VH, self.head.bias_V
         return cast(Any, _Attached.apply(loss, weight_VH, bias_V, self._weight_VH, self._bias_V))
 

@@ -71,6 +71,8 @@ def by_tokens(tokens: Sequence[int], parts: int) -> list[slice]:
 class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     """Rows have a `domain`, which names their teacher; each process's batch is in the order of its teachers."""
 
+    reads_logprobs = False  # the loss is of the student's own distribution
+
     def __init__(
         self,
         *,

@@ -25,7 +25,8 @@ MAX_TURNS = 8  # of one episode, however short they are
 class Episode:
     """One sample in the making: `ids` follow the prompt, `mask` is 1 where the model wrote them.
 
-    `logprobs` and `kept` (see `Sample`) have an entry for each of `ids`, empty ones where a tool wrote.
+    `logprobs` and `kept` (see `Sample`) have an entry for each of `ids`, empty ones where a tool wrote, if the sampling
+    asks for them.
     """
 
     name: str  # in logs: the step, and its place in the batch
@@ -101,7 +102,7 @@ def play_rows(
 ) -> list[Episode]:
     """Rows as episodes, from beginning to end; see `begun`."""
     episodes = begun(rows, names, tokenizer)
-    sampling = Sampling(max_tokens=0, stop_token_ids=(tokenizer.eos_token_id,), temperature=temperature)
+    sampling = Sampling(0, (tokenizer.eos_token_id,), temperature, logprobs=False)
     play(episodes, engine.generate, sampling, tokenizer, form, engine.max_length)
     return episodes
 

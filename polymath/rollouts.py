@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,7 +13,7 @@ from trl.trainer.utils import RepeatSampler
 
 from polymath.chat import Format
 from polymath.completion import read
-from polymath.engine.proof import Bound, DeliveryError, check_arrival, mean_gap
+from polymath.engine.proof import Bound, DeliveryError, check_arrival, mean_gap, probed
 from polymath.engine.protocol import Engine, Request, Sample, Sampling
 from polymath.engine.wal import LoggedEngine, TokenLog, step_of
 from polymath.episodes import Episode, begun, play
@@ -64,12 +65,19 @@ class _Written(NamedTuple):
     turns: int
 
 
+def without_logprobs(request: Request) -> Request:
+    """The same, of which the tokens alone are wanted."""
+    return replace(request, sampling=replace(request.sampling, logprobs=False))
+
+
 class RolloutMixin:
     """Stands in front of either trainer in the order of classes.
 
     A batch is a list of rows; each is sampled as an episode, in its own mode, within its own budget. What the model
     wrote is put into the row as `sample`, a `Completion`, where the rewards find it.
     """
+
+    reads_logprobs = True  # those of the sampler: or they are asked for where they are proof
 
     def __init__(
         self,
@@ -142,6 +150,9 @@ class RolloutMixin:
         return episodes
 
     def _sample(self, requests: list[Request]) -> list[Sample]:
+        if not self.reads_logprobs:
+            probes = () if self._is_proven else probed(len(requests))
+            requests = [own if place in probes else without_logprobs(own) for place, own in enumerate(requests)]
         samples = self.engine.generate(requests)
         if not self._is_proven:
             self._prove(list(zip(requests, samples, strict=True)))

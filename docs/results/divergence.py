@@ -5,8 +5,10 @@
 A shape is tokens x vocabulary x hidden; the head is frozen, as with LoRA, but for Liger, whose loss has its gradient as
 well. `floor` is what any exact method needs: the three products, in chunks of 1,024 tokens, and nothing else. bfloat16
 on a GPU, float32 on a CPU. Each arm runs in a process of its own, and prints one JSON line: the median of its times
-after two to warm up, its peak memory above its inputs (torch's on a GPU, the process's on a CPU), and how far value and
-gradient are from float64's on the first 64 tokens, relative to the largest. Appends to $OUT/divergence.jsonl.
+after some to warm up, its peak memory above its inputs (torch's on a GPU, the process's on a CPU), and how far value
+and gradient are from float64's on the first 64 tokens, relative to the largest. On a GPU `ms` is between events of
+calls that are queued one after the other, as a training step queues its work, and `ms_waited` by the host's clock, for
+which the device is waited for after each call. Appends to $OUT/divergence.jsonl.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ SHAPES = (
 )
 ARMS = ["ours", "trl", "liger", "dense", "floor"] if ON_GPU else ["ours", "trl", "dense", "floor"]
 CHECKED, REPEATS, WARM = 64, 10, 2
+QUEUED = 40  # calls between events
 Loss = Callable[[], torch.Tensor]  # the mean over tokens
 
 
@@ -150,10 +154,11 @@ def measured(arm: str, shape: str, beta: float) -> dict[str, Any]:
         loss_of_few = globals()[arm](few(own), beta)  # imports, and threads
         loss_of_few().backward()
     before = memory(anew=True)
-    times = [timed(loss, own) for _ in range(REPEATS)]
+    waited = statistics.median([timed(loss, own) for _ in range(REPEATS)][WARM:])
     name = torch.cuda.get_device_name() if ON_GPU else f"cpu, {torch.get_num_threads()} threads"
     peak = memory() - before
-    result = {"arm": arm, "shape": shape, "beta": beta, "ms": round(1000 * statistics.median(times[WARM:]), 2)}
+    times = {"ms": queued(loss, own), "ms_waited": 1000 * waited} if ON_GPU else {"ms": 1000 * waited}
+    result = {"arm": arm, "shape": shape, "beta": beta} | {key: round(value, 2) for key, value in times.items()}
     result |= {"mib_above_inputs": round(peak / 2**20)}
     if arm != "floor":
         result |= errors(few(own), globals()[arm], beta)
@@ -168,6 +173,17 @@ def timed(loss: Loss, own: Inputs) -> float:
     loss().backward()
     synchronised()
     return time.perf_counter() - started
+
+
+def queued(loss: Loss, own: Inputs) -> float:
+    """Milliseconds of a forward and backward on the device: the median of many that it does not wait for."""
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(QUEUED + 1)]
+    for mark in marks:
+        own.student.grad = None
+        loss().backward()
+        mark.record()
+    synchronised()
+    return statistics.median(first.elapsed_time(second) for first, second in pairwise(marks))
 
 
 def synchronised() -> None:

@@ -308,7 +308,7 @@ def _params(sampling: Sampling) -> Any:
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         stop_token_ids=list(sampling.stop_token_ids),
-        logprobs=sampling.top_k if sampling.truncates() else 0,  # 0 is the sampled token's alone
+        logprobs=sampling.top_k if sampling.logprobs else None,  # 0 is the sampled token's alone
         detokenize=False,
     )
 
@@ -318,7 +318,7 @@ class _Drawn:
 
     def __init__(self, place: int, sampling: Sampling) -> None:
         self.place, self.done = place, False
-        self._read = Sample(kept=[] if sampling.truncates() else None)
+        self._read = Sample(kept=[] if sampling.keeps() else None)
         self._unread: list[tuple[list[int], Any]] = []  # ids and their `LogprobsLists`
 
     def take(self, out: Any) -> bool:
@@ -332,6 +332,8 @@ class _Drawn:
         """All of it so far; what is told now is not read again, and is added to next time."""
         for ids, part in self._unread:
             self._read.ids += ids
+            if part is None:
+                continue
             self._read.logprobs += part.logprobs[:, 0].tolist()  # the sampled token's is the first
             if self._read.kept is not None:
                 self._read.kept += _kept(part)

@@ -52,7 +52,7 @@ class LocalEngine:
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], watch: Watch | None = None) -> list[Sample]:
         """See `Engine.generate`."""
-        samples = [Sample(kept=[] if request.sampling.truncates() else None) for request in requests]
+        samples = [Sample(kept=[] if request.sampling.keeps() else None) for request in requests]
         training = self.policy.training
         self.policy.eval()
         try:
@@ -106,7 +106,7 @@ class _Batch:
         self.temperature_B = torch.tensor([own.temperature for own in sampling], device=device)
         self.top_p_B = torch.tensor([own.top_p for own in sampling], device=device)
         self.top_k_B = torch.tensor([own.top_k for own in sampling], device=device)
-        self.truncates = any(own.truncates() for own in sampling)
+        self.sampling, self.truncates = sampling, any(own.truncates() for own in sampling)
         self.cache, self.written = DynamicCache(config=policy.config), 0
 
     def step(self) -> list[Sample]:
@@ -127,18 +127,17 @@ class _Batch:
         kept: list[Any] = [None] * len(scaled_BV)
         if self.truncates:
             scaled_BV = truncated(scaled_BV, self.top_p_B, self.top_k_B)
-            cut_B = ((self.top_p_B < 1) | (self.top_k_B > 0)).tolist()
             kept = [
-                [row.isfinite().nonzero()[:, 0].tolist()] if cut else None
-                for row, cut in zip(scaled_BV, cut_B, strict=True)
+                [row.isfinite().nonzero()[:, 0].tolist()] if own.keeps() else None
+                for row, own in zip(scaled_BV, self.sampling, strict=True)
             ]
         logprobs_BV = scaled_BV.log_softmax(-1)
         drawn_B = inverse_cdf(logprobs_BV.exp(), self.uniforms_BT[:, self.written])
         drawn_B = drawn_B.where(self.temperature_B > 0, logprobs_BV.argmax(-1))
         self._append(drawn_B)
         logprobs_B = logprobs_BV.gather(1, drawn_B[:, None])[:, 0]
-        drawn = zip(drawn_B.tolist(), logprobs_B.tolist(), kept, strict=True)
-        return [Sample([token], [logprob], support) for token, logprob, support in drawn]
+        drawn = zip(self.sampling, drawn_B.tolist(), logprobs_B.tolist(), kept, strict=True)
+        return [Sample([token], [logprob] if own.logprobs else [], support) for own, token, logprob, support in drawn]
 
     def _append(self, drawn_B: torch.Tensor) -> None:
         self.ids = drawn_B[:, None]
@@ -151,6 +150,7 @@ class _Batch:
         if not rows:
             return
         keep = torch.tensor(rows, device=self.ids.device)
+        self.sampling = [self.sampling[row] for row in rows]
         for name in ("ids", "mask_BT", "positions", "uniforms_BT", "temperature_B", "top_p_B", "top_k_B"):
             setattr(self, name, getattr(self, name)[keep])
         self.cache.batch_select_indices(keep)

@@ -74,10 +74,14 @@ def check_arrival(engine: Engine | LoggedEngine, policy: Any, when: str) -> None
         )
 
 
+def probed(count: int) -> range:
+    """The places, of so many samples, that are compared."""
+    return range(0, count, max(1, count // PROBES))[:PROBES]
+
+
 def mean_gap(learner: Any, drawn: Sequence[tuple[Request, Sample]], *, bf16: bool) -> float:
-    """Mean absolute difference of log-probabilities in nats, over the first tokens of a few of the samples."""
-    every = range(0, len(drawn), max(1, len(drawn) // PROBES))[:PROBES]
-    probes = [(drawn[place][0], drawn[place][1].until(PROBE_TOKENS)) for place in every]
+    """Mean absolute difference of log-probabilities in nats, over the first tokens of the samples that are `probed`."""
+    probes = [(drawn[place][0], drawn[place][1].until(PROBE_TOKENS)) for place in probed(len(drawn))]
     engine = torch.tensor([value for _, sample in probes for value in sample.logprobs])
     return (engine - _learner_logprobs(learner, probes, bf16).cpu()).abs().mean().item()
 

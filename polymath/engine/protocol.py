@@ -9,7 +9,8 @@ from typing import Any, Protocol
 class Sampling:
     """How tokens are drawn and where a completion ends.
 
-    `top_p` and `top_k` cut the distribution to a kept support: `top_k` 0 and `top_p` 1 keep all of it.
+    `top_p` and `top_k` cut the distribution to a kept support: `top_k` 0 and `top_p` 1 keep all of it. Without
+    `logprobs` a sample is its tokens alone, which is sooner told.
     """
 
     max_tokens: int
@@ -17,10 +18,15 @@ class Sampling:
     temperature: float = 1.0  # 0 is greedy
     top_p: float = 1.0
     top_k: int = 0
+    logprobs: bool = True
 
     def truncates(self) -> bool:
         """Whether some tokens can never be drawn."""
         return self.top_p < 1 or self.top_k > 0
+
+    def keeps(self) -> bool:
+        """Whether a sample lists the tokens that could be drawn."""
+        return self.logprobs and self.truncates()
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Sample:
     """What was drawn: ids, of which a stop token is the last, and what their draw was worth.
 
     `logprobs` are those of the distribution that was drawn from, in nats: after temperature, within the kept support.
-    `kept` lists that support for each token where the sampling truncates (V3.2 report, Keep Sampling Mask).
+    `kept` lists that support for each token where the sampling truncates (V3.2 report, Keep Sampling Mask). Both are
+    told of requests that ask for `logprobs`.
     """
 
     ids: list[int] = field(default_factory=list)

@@ -68,14 +68,14 @@ class _Stream:
     def take(self, choice: Mapping[str, Any]) -> None:
         """What one message has; whoever sees a sample's last token sees as well that it is complete."""
         news = choice["logprobs"] or {"token_logprobs": [], "top_logprobs": []}
-        kept = [_support(top) for top in news["top_logprobs"]] if self.request.sampling.truncates() else None
+        kept = [_support(top) for top in news["top_logprobs"]] if self.request.sampling.keeps() else None
         self.sample.extend(Sample(choice["token_ids"] or [], news["token_logprobs"], kept))
         self.is_complete = choice["finish_reason"] is not None and self._is_whole()
 
     def _is_whole(self) -> bool:
         ids, sampling = self.sample.ids, self.request.sampling
         ended = bool(ids) and (len(ids) == sampling.max_tokens or ids[-1] in sampling.stop_token_ids)
-        return ended and len(ids) == len(self.sample.logprobs)
+        return ended and (not sampling.logprobs or len(ids) == len(self.sample.logprobs))
 
 
 class ServerEngine:
@@ -215,7 +215,7 @@ class ServerEngine:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
-            "logprobs": sampling.top_k if sampling.truncates() else 0,  # 0 is the sampled token's alone
+            "logprobs": sampling.top_k if sampling.logprobs else None,  # 0 is the sampled token's alone
         }
 
     def wake(self) -> None:

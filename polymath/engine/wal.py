@@ -72,8 +72,9 @@ class TokenLog:
 
 
 def _line(key: str, sample: Sample, done: bool) -> dict[str, Any]:
+    logprobs = {"logprobs": sample.logprobs} if len(sample.logprobs) == len(sample.ids) else {}
     kept = {} if sample.kept is None else {"kept": sample.kept}
-    return {"key": key, "ids": sample.ids, "logprobs": sample.logprobs, **kept, "done": done}
+    return {"key": key, "ids": sample.ids, **logprobs, **kept, "done": done}
 
 
 class _Line(BaseModel, extra="forbid", strict=True):
@@ -81,13 +82,13 @@ class _Line(BaseModel, extra="forbid", strict=True):
 
     key: Annotated[str, Field(pattern=r"^\d+/")]
     ids: list[NonNegativeInt]
-    logprobs: list[FiniteFloat]
+    logprobs: list[FiniteFloat] | None = None  # of a request that asks for them
     kept: list[list[NonNegativeInt]] | None = None
     done: bool
 
     @model_validator(mode="after")
     def _each_token_has_its_own(self) -> "_Line":
-        if not len(self.ids) == len(self.logprobs) == len(self.ids if self.kept is None else self.kept):
+        if any(own is not None and len(own) != len(self.ids) for own in (self.logprobs, self.kept)):
             raise ValueError("lists of different lengths")
         return self
 
@@ -99,7 +100,7 @@ def _parsed(line: Any, place: str, vocabulary: int | None) -> tuple[str, Sample,
         raise ValueError(f"{place}: no line of a token log; {REMEDY}") from error
     if vocabulary is not None and max(own.ids, default=0) >= vocabulary:
         raise ValueError(f"{place}: token {max(own.ids)} of a vocabulary of {vocabulary}; {REMEDY}")
-    return own.key, Sample(own.ids, own.logprobs, own.kept), own.done
+    return own.key, Sample(own.ids, own.logprobs or [], own.kept), own.done
 
 
 def _write(file: TextIO, lines: Iterable[dict[str, Any]]) -> None:

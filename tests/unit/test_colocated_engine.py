@@ -196,6 +196,9 @@ def test_what_is_gone_on_with_meets_other_noise(tmp_path: Path) -> None:
         begun = sampled(requests)
         own = torch.get_rng_state()
         assert sampled(requests) == begun and torch.equal(torch.get_rng_state(), own)
+        some = [replace(r, sampling=replace(r.sampling, logprobs=place < 2)) for place, r in enumerate(requests)]
+        told = engine.generate(some)
+        assert [own.ids for own in told] == begun and [len(own.logprobs) for own in told] == [16] * 2 + [0] * 6
         rest = [replace(r, prompt_ids=r.prompt_ids + ids, written=16) for r, ids in zip(requests, begun, strict=True)]
         pairs = [(a, b) for ids, more in zip(begun, sampled(rest), strict=True) for a, b in zip(ids, more, strict=True)]
         assert sum(a == b for a, b in pairs) <= 4 < len(pairs) == 128
@@ -261,7 +264,8 @@ def reads_back_layers_of_two_types(engine: ColocatedEngine) -> None:
 
 
 def keeps_supports(engine: ColocatedEngine, model: Any) -> None:
-    for sampling in ({"top_k": 5}, {"top_k": 20, "top_p": 0.8, "temperature": 1.5}):
+    kinds: tuple[dict[str, Any], ...] = {"top_k": 5}, {"top_k": 20, "top_p": 0.8, "temperature": 1.5}
+    for sampling in kinds:
         assert gap(engine, model, **sampling) < 1e-4
         own = Sampling(12, (), **sampling)
         sizes = set()

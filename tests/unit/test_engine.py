@@ -155,6 +155,14 @@ def test_temperature_zero_takes_the_likeliest(model: Any) -> None:
         assert sample.ids == ids[len(request.prompt_ids) :]
 
 
+def test_who_asks_for_no_logprobs_has_the_same_tokens_and_none(model: Any) -> None:
+    asked = mixed(top_k=5)
+    bare = [replace(own, sampling=replace(own.sampling, logprobs=place % 3 == 0)) for place, own in enumerate(asked)]
+    told, samples = (LocalEngine(model, seed=4).generate(own) for own in (asked, bare))
+    for place, (one, other) in enumerate(zip(samples, told, strict=True)):
+        assert one == (other if place % 3 == 0 else Sample(other.ids))
+
+
 def support(logprobs_V: torch.Tensor, top_p: float, top_k: int) -> list[int]:
     """The definition, token by token in float64."""
     order = sorted(range(len(logprobs_V)), key=lambda token: -logprobs_V[token].item())[: top_k or None]

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,12 @@ def test_samples_are_the_policys_within_their_limits(served: Served) -> None:
     written = "".join(served.tokenizer.decode(sample.ids) for sample in samples)
     assert any(end in written for end in ENDS_OF_LINES)
     assert engine.generate([]) == []
+
+
+def test_tokens_alone_are_the_same_tokens(served: Served) -> None:
+    greedy = Sampling(20, (STOP,), 0.0)
+    told, bare = (served.engine().generate(requests_of(replace(greedy, logprobs=own), 4)) for own in (True, False))
+    assert bare == [Sample(own.ids) for own in told]
 
 
 def test_watch_is_told_of_what_there_is(served: Served) -> None:

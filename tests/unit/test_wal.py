@@ -132,6 +132,16 @@ def test_what_has_all_its_tokens_is_not_asked_for(tmp_path: Path, script: dict[s
     assert LoggedEngine(counting, TokenLog(log.path)).generate([request])[0].ids == [4, 5, 6] and not counting.asked
 
 
+def test_tokens_alone_are_gone_on_with_as_well(tmp_path: Path, script: dict[str, Any]) -> None:
+    asked = [replace(own, sampling=replace(own.sampling, logprobs=False)) for own in script["requests"]()[:8]]
+    whole, path = script["engine"]().generate(asked), tmp_path / "tokens.jsonl"
+    told = [(log_key(one), own.until(3), len(own.ids) <= 3) for one, own in zip(asked, whole, strict=True)]
+    TokenLog(path).append(told)
+    assert "logprobs" not in path.read_text()
+    again = LoggedEngine(script["engine"](), TokenLog(path)).generate(asked)
+    assert [own.ids for own in again] == [own.ids for own in whole] and not any(own.logprobs for own in whole + again)
+
+
 def assert_same(samples: Sequence[Sample], expected: Sequence[Sample]) -> None:
     for sample, other in zip(samples, expected, strict=True):
         assert sample.ids == other.ids and sample.kept == other.kept
