@@ -80,8 +80,9 @@ def probed(count: int) -> range:
 
 
 def mean_gap(learner: Any, drawn: Sequence[tuple[Request, Sample]], *, bf16: bool) -> float:
-    """Mean absolute difference of log-probabilities in nats, over the first tokens of the samples that are `probed`."""
-    probes = [(drawn[place][0], drawn[place][1].until(PROBE_TOKENS)) for place in probed(len(drawn))]
+    """Mean absolute difference of log-probabilities in nats, over the first tokens of a few samples that have them."""
+    told = [(request, sample.until(PROBE_TOKENS)) for request, sample in drawn if sample.logprobs]
+    probes = [told[place] for place in probed(len(told))]
     engine = torch.tensor([value for _, sample in probes for value in sample.logprobs])
     return (engine - _learner_logprobs(learner, probes, bf16).cpu()).abs().mean().item()
 
