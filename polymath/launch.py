@@ -26,13 +26,15 @@ from polymath.hardware import gpus
 from polymath.run_dir import StageDir
 from polymath.stage import StageJob
 
-# Set before torch is imported: no telemetry, no tokenizer threads that a fork would break, vLLM in the process
+# Set before torch is imported: no telemetry, no tokenizer threads that a fork would break, vLLM in the process, and a
+# GPU's memory in pages, or batches of many lengths leave pieces behind that fit none of the next
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "GOMP_SPINCOUNT": "10000",  # by default waiting threads spin so long that two busy runs stall each other
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
 }
 
 
