@@ -154,11 +154,12 @@ def together(processes: int) -> int:
     """This command once more in each of the processes; what the first that failed returned."""
     world = {"WORLD_SIZE": str(processes), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     world |= {"MASTER_PORT": free_port()}
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(processes)))).split(",")
     ranks = [
         subprocess.Popen(
-            [sys.executable, *sys.argv], env=os.environ | world | {"RANK": str(rank), "CUDA_VISIBLE_DEVICES": str(rank)}
+            [sys.executable, *sys.argv], env=os.environ | world | {"RANK": str(rank), "CUDA_VISIBLE_DEVICES": device}
         )
-        for rank in range(processes)
+        for rank, device in enumerate(devices[:processes])
     ]
     while None in (codes := [own.poll() for own in ranks]) and not any(codes):
         time.sleep(0.2)
