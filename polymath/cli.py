@@ -96,7 +96,7 @@ def new(
     model: Annotated[str | None, typer.Option(help="What to fine-tune: ./folder, or owner/name of a hub.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="prompt=NAME, completion=NAME or system=NAME.")] = None,
 ) -> None:
-    """Look at your own files, and write a recipe that fine-tunes an adapter on them."""
+    """Look at your own files, and write a recipe that fine-tunes a model on them."""
     from polymath.new import look, noted, recipe, told
     from rewards.languages import language_of
 
@@ -120,7 +120,7 @@ def new(
     for what, how in told(found):
         say(f"{what:<14} {how}")
     say(f"written: {path}{f', and {notes} with the {len(rows)} rows to look at' if rows else ''}")
-    say(f"next: polymath run {path}")
+    say(f"next: polymath plan {path}, polymath run {path}")
 
 
 @app.command()

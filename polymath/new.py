@@ -11,17 +11,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from polymath import models
-from polymath.chat import Segment, V4Format, format_for
+from polymath.chat import FormatKind, Segment, V4Format, format_for
 from polymath.dataset.inspection import Inspection, inspect
 from polymath.dataset.layouts import Conversation, Part
-from polymath.dataset.reading import read
+from polymath.dataset.reading import Place, Read, read
 from polymath.domains import held_out_count, is_held_out
 from polymath.domains.dataset import DatasetDomain
+from polymath.vocabulary import missing_tokens
 
 BYTES_A_TOKEN = 4  # where there is no tokenizer to ask
 AROUND = 8  # tokens to spare
 STEP = 64  # lengths are rounded up to
 BATCH, EPOCHS, LONGEST = 16, 3, 4096
+ADAPTER = "lora: {r: 16, lora_alpha: 32}\n    learning_rate: 2e-4"
+WHOLE = "learning_rate: 3e-3  # all weights, for these are random; with a model of yours 2e-4, and lora: {r: 16}"
+LACKS = "  # whose tokens this model lacks: vLLM takes what is exported with --form merged"
 MOST_SCORED = 200  # held-out tasks
 
 
@@ -30,9 +34,12 @@ class Findings:
     """What a recipe is written from."""
 
     name: str
+    files: tuple[Path, ...]  # as somebody typed them
     domain: DatasetDomain
     model: str | None  # as a recipe names it
     counted: bool  # by the model's tokenizer
+    chat: FormatKind
+    new_tokens: bool  # that its vocabulary is given
     seen: Inspection
 
     def length(self) -> int:
@@ -48,7 +55,8 @@ def look(
     language_of: Callable[[str], str | None],
 ) -> Findings:
     """Read and look at everything. Raises `ValueError` where there is nothing to read, or no such model."""
-    found = read(tuple(path.expanduser().resolve() for path in files), columns)
+    typed = {path.expanduser().resolve(): path for path in files}
+    found = _as_typed(read(tuple(typed), columns), typed)
     try:
         domain = DatasetDomain(files=files, columns=columns, bad_rows=len(found.bad))
     except ValidationError as error:
@@ -63,13 +71,18 @@ def look(
             return len(text.encode()) // BYTES_A_TOKEN
         return len(tokenizer.encode(text, add_special_tokens=False))
 
-    form = V4Format() if tokenizer is None else format_for("native", tokenizer)
+    chat = _chat(found, model)
+    missing = missing_tokens(tokenizer) if tokenizer is not None and chat == "v4" else []
+    if tokenizer is not None:
+        tokenizer.add_tokens(missing)  # as the run will; they count as one each then
+    form = V4Format() if tokenizer is None or chat == "v4" else format_for("native", tokenizer)
 
     def segments(own: Conversation) -> list[Segment]:
         reasons = any(message.get("reasoning") for message in own.messages)
         return form.conversation(own.messages, "high" if reasons else "non_think", own.tools)
 
-    return Findings(name, domain, model, tokenizer is not None, inspect(found, segments, tokens, language_of))
+    seen = inspect(found, segments, tokens, language_of)
+    return Findings(name, files, domain, model, tokenizer is not None, chat, bool(missing), seen)
 
 
 def told(own: Findings) -> Iterator[tuple[str, str]]:
@@ -104,12 +117,13 @@ def noted(own: Findings) -> Iterator[dict[str, Any]]:
 
 
 def recipe(own: Findings) -> str:
-    """A recipe that fine-tunes an adapter on these files and scores it on what is held out."""
+    """A recipe that fine-tunes on these files, an adapter where there is a model, and scores what is held out."""
     tasks = list(own.domain.tasks())
     held_out = held_out_count(own.domain, MOST_SCORED)
     trained = sum(not is_held_out(task) for task in tasks)
     mode = "high" if own.seen.having["reasoning"] * 2 > own.seen.rows else "non_think"
-    given = own.domain.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+    given = own.domain.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "files"})
+    given = {"kind": "dataset", "files": [str(path) for path in own.files]} | given
     comments = "".join(f"#   {what:<14} {how}\n" for what, how in told(own))
     room = max(models.TinyModel.model_fields["max_position_embeddings"].default, 2 * own.length())
     tiny = f"{{init: qwen3, max_position_embeddings: {room}}}  # tiny: name yours, {{name: ./folder}}"
@@ -120,10 +134,10 @@ def recipe(own: Findings) -> str:
 {comments}name: {own.name}
 seed: 0
 model: {model}
-chat: {"native" if own.model else "v4"}
+chat: {own.chat}{LACKS * own.new_tokens}
 
 domains:  # one conversation in eight is held out
-  {own.name}: {json.dumps({"kind": "dataset"} | given)}
+  {own.name}: {json.dumps(given)}
 
 modes:
   {mode}: {{max_completion_length: {_rounded(max(own.seen.answers) + AROUND)}}}
@@ -132,8 +146,7 @@ stages:
   tuned:
     kind: sft
     domains: [{own.name}]
-    lora: {{r: 16, lora_alpha: 32}}
-    learning_rate: 2e-4
+    {ADAPTER if own.model else WHOLE}
     lr_scheduler_type: cosine
     warmup_steps: 10
     per_device_train_batch_size: {BATCH}
@@ -141,6 +154,21 @@ stages:
     max_steps: {math.ceil(EPOCHS * trained / BATCH)}  # {trained} answers, {EPOCHS} times each
   {f"scores: {{kind: eval, {scored}}}" if held_out else "# too few rows to hold one out"}
 """
+
+
+def _as_typed(found: Read, typed: Mapping[Path, Path]) -> Read:
+    """The same, with every place in the file as somebody typed it."""
+
+    def named(rows: Mapping[Place, Any]) -> dict[Place, Any]:
+        return {Place(typed[place.path], place.line): row for place, row in rows.items()}
+
+    return Read(named(found.conversations), named(found.bad))
+
+
+def _chat(found: Read, model: str | None) -> FormatKind:
+    """V4 where there are functions: servers tell its calls from text, and a model's own template may know of none."""
+    calls = any(own.tools for own in found.conversations.values())
+    return "v4" if calls or model is None else "native"
 
 
 def _rounded(tokens: int) -> int:

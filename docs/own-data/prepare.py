@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SETS = "simple_python", "multiple", "parallel"
-TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
+TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 
 
 def lines(*path: str) -> list[dict[str, Any]]:
@@ -30,14 +30,26 @@ def schema(given: Any) -> Any:
     return {
         key: TYPES.get(own, own) if key == "type" and isinstance(own, str) else schema(own)
         for key, own in given.items()
+        if (key, own) != ("type", "any")
     }
 
 
 def call(accepted: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
     """The first of the accepted values of each argument; what may be left out is."""
     ((name, arguments),) = accepted.items()
-    chosen = {key: values[0] for key, values in arguments.items() if values and "" not in values}
-    return {"type": "function", "function": {"name": name, "arguments": json.dumps(chosen)}}
+    return {"type": "function", "function": {"name": name, "arguments": json.dumps(chosen(arguments))}}
+
+
+def chosen(accepted: dict[str, list[Any]]) -> dict[str, Any]:
+    """Of an object's values, each a list of those that are accepted, the first ones; objects lie within objects."""
+    return {key: first(values[0]) for key, values in accepted.items() if values and "" not in values}
+
+
+def first(value: Any) -> Any:
+    """An accepted value without the choices inside it."""
+    if isinstance(value, list):
+        return [first(own) for own in value]
+    return chosen(value) if isinstance(value, dict) else value
 
 
 def conversations() -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 def card(own: Provenance, dtype: models.Dtype) -> str:
     """Markdown, with the header that hubs read."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), trim_blocks=True)
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), trim_blocks=True, keep_trailing_newline=True)
     trained = {name: own.recipe["domains"][name] for name in _domains(own)}
     return environment.get_template("card.md.j2").render(
         own=own, dtype=dtype, rows=rows(own.scores, own.stage), domains=trained, stages=own.recipe["stages"]

@@ -47,7 +47,12 @@ def export(
     own = known.comparison
     say(f"{target}: stage {known.stage} as {known.form}, {len(known.files)} files")
     say(f"its log-probabilities are {own.mean:.2g} nats from the stage's on the mean, {own.most:.2g} at most")
-    say(f"next: polymath verify {target}, polymath serve {target}")
+    try:
+        command(target, "127.0.0.1", 8000, on_cpu=not gpus())
+    except ValueError as error:
+        say(f"no server takes it as it is: {error}")
+    else:
+        say(f"next: polymath verify {target}, polymath serve {target}")
 
 
 def verify(folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote.")]) -> None:

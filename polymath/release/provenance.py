@@ -154,7 +154,7 @@ def _files(known: Provenance, folder: Path) -> Iterator[Finding]:
 
 
 def _base(base: Base) -> Finding:
-    what, place = f"base {base.name}", Path(base.place)
+    what, place = f"base {base.name}".strip(), Path(base.place)
     if not place.is_dir():
         return Finding(what, f"is not at {place}, and was not checked", "note")
     return _told(what, model_digest(place) == base.sha256, f"what is at {place} is another model")
