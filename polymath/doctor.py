@@ -149,7 +149,7 @@ def sandbox(survey: Survey) -> Finding:
 
 def disk(folder: Path, free: int) -> Finding:
     """Room for models: a stage that trains all weights keeps them, and while it runs its checkpoints besides."""
-    found = f"{free / GIB:.0f} GiB free at {folder.resolve()}"
+    found = f"{free / GIB:.0f} GiB free at {folder}"
     if free < 2 * GIB:
         return Finding("disk", found, "fault", "make room, or name another disk with --run-dir")
     if free < 20 * GIB:

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any, cast
 
@@ -202,12 +203,20 @@ class _Spans:
     window: int | None  # tokens back, itself among them
 
 
+@cache
+def takes_groups() -> bool:
+    """Whether torch's packed kernel reads keys that several heads share; else each head has a copy (torch 2.11)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "enable_gqa" in inspect.signature(varlen_attn).parameters
+
+
 def _by_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans) -> torch.Tensor:
     """FlashAttention for variable lengths as torch has it; `[N, heads, D]` in and out."""
     from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters  # torch 2.11 and 2.13 differ
-    if "enable_gqa" in known:
+    if takes_groups():
         settings: dict[str, Any] = {"enable_gqa": True}
     else:
         settings = {}

@@ -19,7 +19,7 @@ from trl import import_utils
 from polymath import data, models
 from polymath.alarms import Alarm, Watch
 from polymath.chat import Format, format_for
-from polymath.chat.template import install
+from polymath.chat.template import install, install_header
 from polymath.engine.opening import open_engine
 from polymath.engine.protocol import Sampling
 from polymath.engine.wal import TokenLog, step_of
@@ -83,6 +83,8 @@ def prepare(job: StageJob) -> Materials:
     form = format_for(job.chat, tokenizer)
     if job.chat == "v4":
         install(tokenizer)  # saved with the model: whoever loads it renders and reads as it was trained
+    else:
+        install_header(tokenizer, form)
     rows = draw_rows(job, form, config.num_rows or config.max_steps * config.rows_per_step())
     data.check_budgets(rows, tokenizer)
     job.files.update_state(rows=len(rows), data_sha256=data.digest(rows))

@@ -17,6 +17,8 @@ from polymath.chat.dsml import V4
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from polymath.chat.formats import Format
+
 _SHARED = (
     *("ALL_TOKENS", "ASSISTANT", "BOS", "DSML", "END_THINK", "EOS", "MAX_EFFORT", "REMINDER", "RESPONSE_FORMAT"),
     *("TASKS", "THINK", "TOOLS_AFTER", "TOOLS_BEFORE", "USER"),
@@ -40,6 +42,28 @@ def install(tokenizer: "PreTrainedTokenizerBase", *, drop_thinking: bool = True)
     """Give the tokenizer both templates; its `save_pretrained` then writes them."""
     tokenizer.chat_template = chat_template(drop_thinking=drop_thinking)
     tokenizer.response_template = RESPONSE_TEMPLATE
+
+
+def install_header(tokenizer: "PreTrainedTokenizerBase", form: "Format") -> None:
+    """Let a model's own template end its prompt as `chat: native` does: with the think tags that answers follow.
+
+    A server renders requests by it; without them the model would be asked something else than it was trained on.
+    """
+    asked = [{"role": "user", "content": "?"}]
+
+    def own(**told: Any) -> str:
+        return str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, **told))
+
+    def added(mode: tokens.Mode) -> str:
+        whole = "".join(segment.text for segment in form.conversation(asked, mode, ()))
+        return whole.removeprefix(own(enable_thinking=mode != "non_think"))
+
+    thinks, otherwise = added("high"), added("non_think")
+    if not thinks and not otherwise:
+        return  # the template writes them itself, or has learned to in a stage before
+    usually = _literal(own() != own(enable_thinking=False))  # where the caller does not say
+    end = f"{{{{ {_literal(thinks)} if enable_thinking | default({usually}) else {_literal(otherwise)} }}}}"
+    tokenizer.chat_template = f"{tokenizer.chat_template}{{% if add_generation_prompt %}}{end}{{% endif %}}"
 
 
 def _literal(value: Any) -> str:

@@ -7,7 +7,7 @@ model of any size takes as long as it has layers.
 
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.masking_utils import AttentionMaskInterface
 
-from polymath.packed import backbone, leave_types_to_autocast
+from polymath.packed import backbone, leave_types_to_autocast, takes_groups
 from polymath.planning.memory import Learner, Moment
 
 BLOCK = 512  # bytes that torch's allocator on a GPU rounds up to
@@ -44,6 +44,7 @@ class Training:
     bf16: bool
     checkpointing: bool
     on_gpu: bool
+    four_bits: bool = False  # of linear layers, while an adapter trains
 
 
 class Alive(TorchDispatchMode):
@@ -123,12 +124,39 @@ def _build(config: PretrainedConfig, training: Training, batch: MicroBatch) -> A
     ALL_EXPERTS_FUNCTIONS.register(KERNEL, _experts)
     kernel = KERNEL if batch.packed else "sdpa"
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(
+        model = AutoModelForCausalLM.from_config(
             config,
             dtype=training.dtype,
             attn_implementation=kernel if training.on_gpu else "eager",
             experts_implementation=KERNEL,
         )
+    for module in model.modules() if training.four_bits else ():
+        if type(module) is torch.nn.Linear and module is not model.get_output_embeddings():
+            module.__class__ = _FourBits
+            cast(_FourBits, module).products = torch.bfloat16 if training.bf16 else torch.float32
+    return model
+
+
+class _FourBits(torch.nn.Linear):
+    """As bitsandbytes computes: what comes out has the type of what came in."""
+
+    products: torch.dtype
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return _FourBitProduct.apply(input.to(self.products), self.weight).to(input.dtype).clone()  # PEFT clones it
+
+
+class _FourBitProduct(torch.autograd.Function):
+    """Nothing is kept for the backward; there is a matrix in the type of products for as long as it is multiplied."""
+
+    @staticmethod
+    def forward(ctx: Any, input: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.weight = weight
+        return input @ weight.to(input.dtype).T
+
+    @staticmethod
+    def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
+        return incoming[0] @ ctx.weight.to(incoming[0].dtype), None
 
 
 def _prepared(model: Any, training: Training) -> Any:
@@ -136,6 +164,9 @@ def _prepared(model: Any, training: Training) -> Any:
     if training.lora:
         model = get_peft_model(model, training.lora, low_cpu_mem_usage=True)
         leave_types_to_autocast(model)
+    if training.four_bits:  # TRL's trainers make such an adapter bfloat16
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16) if parameter.requires_grad else parameter.data
     if training.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
@@ -169,6 +200,10 @@ def _forward(model: Any, training: Training, batch: MicroBatch) -> torch.Tensor:
 
 def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any) -> Any:
     """A kernel that keeps what it was given and no scores, as the one for packed sequences does."""
+    if not takes_groups():
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else value.dtype
+        groups = query.shape[1] // key.shape[1]
+        query, key, value = query.to(dtype), *(x.to(dtype).repeat_interleave(groups, dim=1) for x in (key, value))
     out = torch.nn.functional.scaled_dot_product_attention(
         query, key, value, is_causal=True, scale=kwargs["scaling"], enable_gqa=True
     )

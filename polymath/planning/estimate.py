@@ -22,7 +22,16 @@ from polymath.engine.keys import bytes_of_keys, room_for_keys
 from polymath.eval_config import EvalConfig
 from polymath.planning import memory
 from polymath.planning.counting import MicroBatch, Training, trace
-from polymath.planning.memory import Learner, Parts, fullest, fused_logits, learning, reading
+from polymath.planning.memory import (
+    HeadShape,
+    Learner,
+    Parts,
+    fullest,
+    fused_logits,
+    fused_logits_on_gpu,
+    learning,
+    reading,
+)
 from polymath.planning.need import Lengths, Machine, Need
 from polymath.stage import LoraConfig, RolloutConfig, StageJob, TrainingConfig
 from polymath.training import adapter_config, draw_rows
@@ -68,13 +77,18 @@ class _Stage:
             yield "sampling", {"weights": learner.weights} | self._engine()
             return
         beside = self._others() | (self._engine(trains=True) if isinstance(config, RolloutConfig) else {})
-        for name, parts in learning(learner, self._logits(), accumulates=self._accumulates()).items():
+        head = self._head().gradient() if self.machine.on_gpu else 0
+        for name, parts in learning(learner, self._logits(), accumulates=self._accumulates(), head=head).items():
             yield name, parts | beside
         if isinstance(config, RolloutConfig):
             yield "sampling", reading(learner, self._others() | self._engine())
         if isinstance(config, OffPolicyConfig):
             yield "sampling", reading(learner, {"teachers": 4 * learner.parameters} | self._engine())
         if teachers := self._teachers():
+            # each comes to the GPU whole, in the type that it is loaded in, before its place is in the host's memory
+            loaded = self.learner.weights if self.machine.on_gpu else teachers
+            others = {"teachers": loaded} | self._engine()
+            yield "loading", {"weights": learner.weights, "adapter": learner.adapter} | others
             yield (
                 "scoring",
                 reading(
@@ -106,6 +120,7 @@ class _Stage:
             bf16=self.config.bf16,
             checkpointing=getattr(self.config, "gradient_checkpointing", False),
             on_gpu=self.machine.on_gpu,
+            four_bits=quantized,
         )
         batch = MicroBatch(
             *self._micro_batch(), packed=isinstance(self.config, RolloutConfig), accumulates=self._accumulates()
@@ -163,15 +178,31 @@ class _Stage:
 
     # ... what lies beside it
 
+    def _head(self) -> HeadShape:
+        text, kept = self.architecture.get_text_config(), getattr(torch, self.config.dtype).itemsize
+        trains = self.config.lora is None
+        return HeadShape(text.vocab_size, text.hidden_size, min(self._itemsize(), kept), kept, trains)
+
     def _logits(self) -> int:
-        """What the loss takes: tiles of logits, and the heads in the type of products where they are not kept in it."""
-        text, (rows, length) = self.architecture.get_text_config(), self._micro_batch()
-        head = text.vocab_size * text.hidden_size * self._itemsize()
-        copies = head if self._itemsize() < getattr(torch, self.config.dtype).itemsize else 0
+        """What the loss takes: logits, heads in the type of products where they are not kept in it, and gradients."""
+        head, (rows, length) = self._head(), self._micro_batch()
+        copy = head.size(head.product) if head.product < head.kept else 0
         if isinstance(self.config, OpdConfig):
             room = ROOM["cuda" if self.machine.on_gpu else "cpu"]
-            return min(room, 2 * self._itemsize() * rows * length * text.vocab_size) + copies + head
-        return fused_logits(rows * length, text.vocab_size) + copies
+            logits = min(room, 2 * head.product * rows * length * head.vocabulary)
+            # A teacher's lies beside the student's; tied to an embedding it came in the embedding's type
+            tied = self.architecture.get_text_config().tie_word_embeddings
+            theirs = head.size(head.kept) + copy if tied else head.size(head.product)
+            learned = head.size(4) + head.size(head.product) if head.trains else 0
+            return logits + copy + theirs + learned
+        if self.machine.on_gpu:
+            return fused_logits_on_gpu(self._scored(), head)
+        return fused_logits(rows * length, head.vocabulary) + copy
+
+    def _scored(self) -> int:
+        """Tokens of a micro-batch whose likelihood is learned: not those of prompts."""
+        rows, length = self._micro_batch()
+        return rows * min(length, max(written for _, written in self.rows))
 
     def _others(self) -> Parts:
         """Models that are there besides, for as long as the stage runs."""
@@ -190,8 +221,10 @@ class _Stage:
         return min(2 if self.machine.on_gpu else count, count) * self.learner.read_only(self._itemsize())
 
     def _is_adapter(self, name: str) -> bool:
-        config = self.known[name].config
-        return isinstance(config, TrainingConfig) and config.lora is not None
+        job = self.known[name]
+        if isinstance(job.config, TrainingConfig):
+            return job.config.lora is not None
+        return models.is_adapter(job.files.model)
 
     def _engine(self, *, trains: bool = False) -> Parts:
         """What samples: vLLM's copy of the weights and its keys, or the keys of the learner's own forward."""

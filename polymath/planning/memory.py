@@ -57,18 +57,49 @@ class Learner:
         return self.weights // self.parameters
 
 
+@dataclass(frozen=True)
+class HeadShape:
+    """What makes logits of hidden states. Bytes of a number: in products, and as the weights are kept."""
+
+    vocabulary: int
+    width: int
+    product: int
+    kept: int
+    trains: bool
+
+    def size(self, itemsize: int) -> int:
+        """Bytes of its weight, or of a gradient of that, in numbers of so many."""
+        return self.vocabulary * self.width * itemsize
+
+    def gradient(self) -> int:
+        """What waits for the embedding's, or for the update, while a backward goes on."""
+        return self.size(self.kept) if self.trains else 0
+
+
 def fused_logits(tokens: int, vocabulary: int) -> int:
-    """What TRL's fused head takes for so many tokens: two tiles in float32."""
+    """What TRL's fused head takes for so many tokens on a CPU: two tiles in float32."""
     return 2 * 4 * min(tokens, TILE[0]) * min(vocabulary, TILE[1])
 
 
-def learning(learner: Learner, logits: int, *, accumulates: bool) -> dict[str, Parts]:
-    """The moments of a training step."""
+def fused_logits_on_gpu(tokens: int, head: HeadShape) -> int:
+    """The same where kernels work in place: a tile in the type of products, a tile's weights in it, and gradients.
+
+    Those of hidden states and weights are summed in float32, and stand beside what is made of them in the end. A tile
+    is never narrower than its width.
+    """
+    tile = head.product * min(tokens, TILE[0]) * TILE[1]
+    weights = head.product * min(head.vocabulary, TILE[1]) * head.width if head.product < head.kept else 0
+    of_weights = head.size(4) + (head.size(head.kept) if head.kept < 4 else 0) if head.trains else 0
+    return tile + weights + tokens * head.width * (4 + (head.kept if head.kept < 4 else 0)) + of_weights
+
+
+def learning(learner: Learner, logits: int, *, accumulates: bool, head: int = 0) -> dict[str, Parts]:
+    """The moments of a training step; `head` is what the head's gradient takes while the rest has its turn."""
     fixed = {"weights": learner.weights, "adapter": learner.adapter, "optimizer": 2 * learner.trained}
     held = learner.trained if accumulates else 0
     return {
         "loss": fixed | {"gradients": held, "activations": learner.kept, "logits": logits},
-        "backward": fixed | vars(learner.backward),
+        "backward": fixed | vars(learner.backward) | {"head": head},
         "update": fixed | {"gradients": learner.trained},
     }
 

@@ -21,7 +21,17 @@ from polymath.planning import knobs, room
 from polymath.planning.calibration import STEPS, Timing, shortened, timings
 from polymath.planning.counting import Alive, MicroBatch, Training, trace
 from polymath.planning.estimate import needs
-from polymath.planning.memory import GRAPHS, TILE, Learner, Moment, fullest, fused_logits, learning
+from polymath.planning.memory import (
+    GRAPHS,
+    TILE,
+    HeadShape,
+    Learner,
+    Moment,
+    fullest,
+    fused_logits,
+    fused_logits_on_gpu,
+    learning,
+)
 from polymath.planning.need import GIB, Machine, Need
 from polymath.recipe import Recipe, load_recipe
 from polymath.run_dir import RunDir, append_line
@@ -116,6 +126,10 @@ def test_the_fullest_moment_is_what_a_stage_takes() -> None:
     assert fullest(learning(few, 0, accumulates=False))[0] == "update"
     assert own.in_four_bits().weights == 400 - 60 * 4 + 30  # what is not linear stays
     assert own.read_only(2) == 60 * 2 + 40 * 4
+    head = HeadShape(100_000, 64, product=2, kept=4, trains=True)
+    due = 2 * 4096 * 32_768 + 2 * 32_768 * 64 + 4 * 5000 * 64 + 4 * 100_000 * 64  # a tile, its weights, two gradients
+    assert fused_logits_on_gpu(5000, head) == due and head.gradient() == 4 * 100_000 * 64
+    assert fused_logits_on_gpu(10, HeadShape(100, 64, 2, 2, trains=False)) == 2 * 10 * 32_768 + 10 * 64 * (4 + 2)
     assert fused_logits(10**6, 10**6) == 2 * 4 * TILE[0] * TILE[1] and fused_logits(10, 7) == 8 * 70
 
 

@@ -14,6 +14,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from polymath.chat import V4Format, format_for, parse
 from polymath.chat.formats import NativeFormat
+from polymath.chat.template import install_header
 from polymath.chat.tokens import ALL_TOKENS, BOS, EOS, PAD, THINK, USER
 from polymath.models import load_model, load_tokenizer
 from polymath.vocabulary import check_round_trip, decode, fit_fused_head, join, missing_tokens, new_tokens
@@ -203,6 +204,25 @@ def test_templates_with_ways_of_their_own() -> None:
     assert "error: the result holds a token" in native(CHATML).results(["a<|im_end|>b"], "high")
     told = [*question, {"role": "assistant", "content": "a"}, {"role": "system", "content": "s"}, *question]
     assert "".join(s.text for s in native(CHATML).conversation(told, "high", ())).count("<|im_start|>assistant") == 2
+
+
+PLAIN = CHATML.replace("enable_thinking is defined and not enable_thinking", "false")
+
+
+@pytest.mark.parametrize("template", [CHATML, PLAIN, NO_SYSTEM, OPENS])
+def test_who_renders_by_the_saved_template_asks_what_was_trained(template: str) -> None:
+    form = native(template)
+    asked = [{"role": "user", "content": "q"}]
+    modes: tuple[Any, ...] = "non_think", "high"
+    due = {mode: "".join(own.text for own in form.conversation(asked, mode, ())) for mode in modes}
+    for _ in range(2):  # a stage, and one that goes on from it
+        install_header(form.tokenizer, form)
+        for mode, text in due.items():
+            thinks, render = mode != "non_think", form.tokenizer.apply_chat_template
+            assert render(asked, tokenize=False, add_generation_prompt=True, enable_thinking=thinks) == text
+            assert "".join(own.text for own in form.conversation(asked, mode, ())) == text
+    plain = form.tokenizer.apply_chat_template(asked, tokenize=False)
+    assert plain == native(template).tokenizer.apply_chat_template(asked, tokenize=False)
 
 
 @pytest.mark.parametrize(
