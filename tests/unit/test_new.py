@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from polymath.cli import app
 from polymath.dataset.inspection import PATTERNS
 from polymath.recipe import load_recipe
+from polymath.tiny import build_tokenizer
 
 
 @pytest.fixture
@@ -45,6 +47,23 @@ def test_functions_on_offer_count_and_a_tiny_model_has_room_for_them(folder: Pat
     recipe = load_recipe(folder / "calls.yaml", [])
     assert recipe.stages["tuned"].model_dump()["max_length"] > 1300
     assert recipe.model.model_dump()["max_position_embeddings"] > 2600
+
+
+def test_functions_are_asked_for_in_v4_and_text_in_the_models_own_way(folder: Path) -> None:
+    tokenizer = build_tokenizer(["a b c"], 400)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+    tokenizer.save_pretrained(folder / "own")
+    asked = [[{"role": "user", "content": f"do {place}"}] for place in range(20)]
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    calls = [{"messages": [*own, {"role": "assistant", "tool_calls": [call]}], "tools": [tool]} for own in asked]
+    texts = [{"messages": [*own, {"role": "assistant", "content": "done"}]} for own in asked]
+    for name, rows, chat in (("calls", calls, "v4"), ("texts", texts, "native")):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert new(name, "--data", f"{name}.jsonl", "--model", "./own").exit_code == 0
+        recipe = yaml.safe_load((folder / f"{name}.yaml").read_text())
+        assert recipe["chat"] == chat and recipe["domains"][name]["files"] == [f"{name}.jsonl"]
+        assert recipe["stages"]["tuned"]["lora"]
 
 
 @pytest.mark.parametrize(
