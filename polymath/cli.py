@@ -13,7 +13,7 @@ from rich.table import Table
 
 from polymath.console import FAILED, out, say, stop, stop_if_taken, tell
 from polymath.dataset.layouts import Part
-from polymath.execution import begun, cut_off, execute, locked, recipe_at, show_report, stop_if_no_run
+from polymath.execution import begun, cut_off, execute, locked, recipe_at, show_report, stop_if_no_run, typed
 from polymath.offline import Offline
 from polymath.pipeline import Plan, StageFailed, check_hardware, plan
 from polymath.planning.command import plan as plan_command
@@ -81,7 +81,7 @@ def eval_command(
     run = RunDir(scores_dir) if scores_dir else evaluation_of(RunDir(run_dir))
     stop_if_no_run(run)
     with begun(recipe, run, {"scored": describe_scored(source)}):
-        execute(recipe, run)
+        execute(recipe, run, again=typed())
     table = Table("held out", "mode", "tasks", "before", f"after ({source.stage})", "", box=None)
     for row in rows(read_json(run.summary)["scores"], AFTER):
         before = "" if row.before is None else f"{row.before:.1f}%"

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -77,19 +78,25 @@ def locked(run: RunDir) -> Iterator[None]:
         yield
 
 
-def execute(recipe: Recipe, run: RunDir, *, overcommit: bool = False) -> None:
-    """Finish every stage, and report."""
+def execute(recipe: Recipe, run: RunDir, *, overcommit: bool = False, again: str = "") -> None:
+    """Finish every stage, and report; `again` as of `watch`."""
     started = time.monotonic()
-    watch(recipe, run, lambda pipeline: pipeline.run(overcommit=overcommit))
+    watch(recipe, run, lambda pipeline: pipeline.run(overcommit=overcommit), again)
     say(f"finished in {time.monotonic() - started:.0f} s")
     show_report(recipe, run)
 
 
-def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None], after: str = "polymath resume") -> None:
+def typed() -> str:
+    """The command line, to be typed once more."""
+    return shlex.join(["polymath", *sys.argv[1:]])
+
+
+def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None], again: str = "") -> None:
     """Do this with the run's pipeline, and show how it goes; the command ends where it fails or is interrupted.
 
-    `after` is what goes on with it then.
+    `again` is the command that goes on with it then, where `polymath resume` would not do all that was asked for.
     """
+    again = again or f"polymath resume {run.path}"
     out.print(
         f"[bold]{escape(recipe.name)}[/] in {escape(str(run.path))}, seed {recipe.seed}",
         highlight=False,
@@ -104,10 +111,10 @@ def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None], after: 
         with display:
             work(Pipeline(recipe, run, display))
     except StageFailed as error:
-        err.print(f"{error}\n  go on with: {after} {run.path}", style="red", markup=False, soft_wrap=True)
+        err.print(f"{error}\n  go on with: {again}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
-        err.print(f"\ninterrupted; go on with: {after} {run.path}", markup=False, soft_wrap=True)
+        err.print(f"\ninterrupted; go on with: {again}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from error
 
 

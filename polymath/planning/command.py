@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from polymath.console import FAILED, out, say, stop
-from polymath.execution import begun, cut_off, recipe_at, stop_if_no_run, watch
+from polymath.execution import begun, cut_off, recipe_at, stop_if_no_run, typed, watch
 from polymath.offline import Offline
 from polymath.pipeline import RUNNERS, Pipeline
 from polymath.pipeline import plan as stages_of
@@ -44,12 +44,11 @@ def plan(
     run = RunDir(run_dir or Path("runs") / short.name)
     stop_if_no_run(run)
     machine = Machine(True, int(gpu_memory * GIB)) if gpu_memory else Machine.present()
-    again = f"polymath plan {recipe} --run-dir"
     with begun(short, run, {"planned": str(recipe), "set": set_ or []}, recipe.read_text(encoding="utf-8")):
         if calibrate:
-            watch(short, run, Pipeline.run, again)
+            watch(short, run, Pipeline.run, typed())
         else:
-            watch(short, run, Pipeline.bring_models, again)
+            watch(short, run, Pipeline.bring_models, typed())
         jobs = [stage.job for stage in stages_of(asked, run)]
         known = timings(asked, run) if calibrate else {}
         raise typer.Exit(_tell(jobs, machine, known, run))
