@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    # What a stage that is interrupted leaves Python puts away, and says so behind the command's last word
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
 }
 
 
