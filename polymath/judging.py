@@ -16,6 +16,7 @@ is asked is V4's (report, section 5.1.1).
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,16 +32,25 @@ VERDICT = re.compile(rf"Scores: ({NUMBER}(?:, {NUMBER})*)")
 OTHER_VERDICT = re.compile(r"\bscores?\W*:", re.IGNORECASE)
 CRITERION = re.compile(r"- (?P<text>\S.*?)(?: \(weight (?P<weight>[1-9])\))?")
 MOST_CRITERIA = 9
-STATED = re.compile(r"\W*+scores?[^\w:]*+:[\W\d]*+", re.IGNORECASE)  # a line that is nothing but a score
-UNSEEN = "\\s\\u00ad\\u034f\\u180e\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff"
-TAGS = "|".join(f"[{UNSEEN}]*".join(name) for name in ("task", "reference", "response"))
-TAG = re.compile(
-    rf"[<\u2039\u2329\u27e8\u3008\ufe64\uff1c](?=[{UNSEEN}]*+(?:[/\u2044\u2215\uff0f][{UNSEEN}]*+)?(?:{TAGS}))",
-    re.IGNORECASE,
+# Of a line that is nothing but a score: "Final scores: 10 out of 10", "1. Score = ten"
+SCORES = {"score", "scores"}
+BESIDE = {"my", "the", "final", "overall", "total", "out", "of", "and", "full", "hundred"}
+BESIDE |= {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"}
+WORD, LINE_BREAK = re.compile(r"[^\W\d_]+"), re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+TAG = re.compile(r"</*(?:task|reference|response)")
+FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a shape
+LONGEST_SCORE = 400  # characters of such a line
+# What looks like a letter or sign of a tag and is another character, beside those that NFKD takes apart
+LOOKALIKES = str.maketrans(
+    "\u2039\u2329\u27e8\u3008\u02c2\u1438\u276e\u2044\u2215\\"
+    "\u0430\u0441\u0435\u0456\u043a\u043e\u0440\u0455\u0442\u0433\u043f\u03b1\u03bf\u03c1\u03ba\u03c4\u03b5",
+    "<<<<<<<///aceikopstrnaopkte",
 )
 
 
 def _can_be_shown(text: str) -> str:
+    if any("\ud800" <= own <= "\udfff" for own in text):
+        raise ValueError("holds half of a pair of surrogates, which is no text")
     if token := first_token(text):
         raise ValueError(f"holds {token}, a token of the chat format, which no message can")
     return text
@@ -102,12 +112,34 @@ def _inside(tag: str, text: str) -> str:
 
 
 def _guarded(text: str) -> str:
-    return TAG.sub("&lt;", text)
+    """The text with no beginning of a tag in it, whatever characters it is made to look like one with."""
+    seen = [(own, place) for place, char in enumerate(text) for own in _seen(char)]
+    out = list(text)
+    for found in TAG.finditer("".join(own for own, _ in seen)):
+        out[seen[found.start()][1]] = "&lt;"
+    return "".join(out)
+
+
+def _seen(char: str) -> str:
+    """A character as a reader takes it; '' for what is not seen."""
+    if char < "\x7f":
+        return "" if char <= " " else char.lower().translate(LOOKALIKES)
+    plain = unicodedata.normalize("NFKD", char)
+    kept = [own for own in plain if unicodedata.category(own) not in ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")]
+    return "" if char in FILLERS else "".join(kept).casefold().translate(LOOKALIKES)
 
 
 def without_scores(response: str) -> str:
     """What a response says but for the scores that it gives itself, which are no matter of somebody else's verdict."""
-    return "\n".join(line for line in response.split("\n") if not STATED.fullmatch(line))
+    return "\n".join(line for line in LINE_BREAK.split(response) if not _is_score(line))
+
+
+def _is_score(line: str) -> bool:
+    """Whether a line is nothing but a score, however it is written."""
+    if len(line) > LONGEST_SCORE:
+        return False
+    words = WORD.findall("".join(_seen(char) or " " * char.isspace() for char in line))
+    return not SCORES.isdisjoint(words) and SCORES.union(BESIDE).issuperset(words)
 
 
 def verdict(scores: Sequence[int]) -> str:

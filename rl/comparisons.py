@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from polymath.judging import Rubric, Showable
+from polymath.judging import Rubric, Showable, without_scores
 from polymath.strict import StrictModel
 
 Label = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -30,8 +30,8 @@ class Comparison(StrictModel):
             raise ValueError("give best (the place of the best response, from 0), or labels, one for each response")
         if self.best is not None and (self.best >= len(self.responses) or len(self.responses) == 1):
             raise ValueError(f"best is {self.best} of {len(self.responses)} responses, and counts from 0 among several")
-        if len(set(self.responses)) < len(self.responses):
-            raise ValueError("some of the responses are the same")
+        if len({without_scores(own).strip() for own in self.responses}) < len(self.responses):
+            raise ValueError("some of the responses are the same, as a judge is shown them")
         if len(self.labels) > 1 and len(set(self.labels)) == 1:
             raise ValueError("all labels are the same, and no verdict could be told from another")
         if self.labels and len(self.labels) != len(self.responses):
@@ -58,14 +58,17 @@ def read_comparisons(path: Path, rubric: Rubric | None) -> list[Comparison]:
 def _read(line: str, place: str, rubric: Rubric | None) -> Comparison:
     try:
         given: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: no JSON: {error}") from error
     try:
         own = Comparison.model_validate(given)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
-        raise ValueError(f"{place}: {where + ': ' if where else ''}{fault['msg']}") from error
+        said, value = fault["msg"].removeprefix("Value error, "), fault["input"]
+        found = f", found {value!r}" if isinstance(value, str | int | float) and len(repr(value)) < 80 else ""
+        known = f"; known are {', '.join(Comparison.model_fields)}" if fault["type"] == "extra_forbidden" else ""
+        raise ValueError(f"{place}: {where + ': ' if where else ''}{said}{found}{known}") from error
     if own.rubric is None and rubric is None:
         raise ValueError(f"{place}: rubric: is missing, and the reward 'rubric' has none: give either one")
     return own if own.rubric else own.model_copy(update={"rubric": rubric})

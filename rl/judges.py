@@ -1,5 +1,6 @@
 """Judges that are not the policy: each is asked rows, and puts what it says into them as `sample`."""
 
+import json
 import os
 import time
 import zlib
@@ -24,6 +25,7 @@ Batch = dict[str, Any]
 RETRIES = 4  # of one call, after a second, two, four, eight
 BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 REFUSED = (400, 413, 422)  # what may be about one request: too long, or not allowed there
+MOST_BYTES, BYTES_A_TOKEN = 1 << 16, 64  # of an answer: what stands around it, and each token with its JSON
 
 
 class FrozenModel:
@@ -56,13 +58,14 @@ class FrozenModel:
 
 
 class _RefusedError(RuntimeError):
-    """A request was turned down, and may be the only one that is."""
+    """A request has no answer that can be used, and may be the only one that has none."""
 
 
 class ExternalModel:
     """A model behind a URL. A call that fails for a while is made again; one that goes on failing ends the stage.
 
-    So does one that is turned down, unless others are answered: then nothing is said of what it asked about.
+    So does one that is turned down, or whose answer is none, unless others are answered: then nothing is said of what
+    it asked about.
     """
 
     def __init__(self, config: ExternalJudge) -> None:
@@ -87,7 +90,10 @@ class ExternalModel:
             row["sample"] = answer
         self.has_answered = self.has_answered or len(refusals) < len(rows)
         if refusals and not self.has_answered:
-            raise refusals[0]
+            raise RuntimeError(
+                f"{refusals[0]}; it has answered nothing so far: does it speak as OpenAI does, and take prompts of "
+                "this length with judge.max_completion_length tokens behind them?"
+            )
 
     def _tried(self, row: Batch) -> Completion | _RefusedError:
         try:
@@ -103,39 +109,53 @@ class ExternalModel:
             "temperature": config.temperature,
             "max_tokens": config.max_completion_length,
         }
-        answer = self._called(body)
+        text = self._called(body)
         try:
-            choice = answer.json()["choices"][0]
+            choice = json.loads(text)["choices"][0]
             said = choice["message"]
             cut = (Fault(0, "it was cut off"),) if choice.get("finish_reason") == "length" else ()
             reasoning = _text(said.get("reasoning_content") or said.get("reasoning"))
             return _completion(row, _text(said["content"]), reasoning, cut)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise RuntimeError(
-                f"judge.url {config.url}: no chat completion: {answer.text[:300]!r}; does it speak as OpenAI does?"
-            ) from error
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise _RefusedError(f"judge.url {config.url}: no chat completion: {text[:300]!r}") from error
 
-    def _called(self, body: dict[str, Any]) -> httpx.Response:
+    def _called(self, body: dict[str, Any]) -> str:
         said = ""
         for attempt in range(RETRIES + 1):
             time.sleep(2.0 ** (attempt - 1) if attempt else 0.0)
             try:
-                answer = self.client.post("chat/completions", json=body)
+                status, text = self._posted(body)
             except httpx.TransportError as error:
                 said = f"{type(error).__name__}: {error}"
                 continue
-            if answer.is_success:
-                return answer
-            said = f"{answer.status_code}: {answer.text[:300].strip()}"
-            if answer.status_code in REFUSED:
+            if status < 300:
+                return text
+            said = f"{status}: {text[:300].strip()}"
+            if status in REFUSED:
                 raise _RefusedError(f"judge.url {self.config.url}: {said}")
-            if answer.status_code not in BUSY:
+            if status not in BUSY:
                 break
         config = self.config
         raise RuntimeError(
             f"judge.url {config.url}: {said}; is it up, is judge.model {config.model!r} its name there, and does "
             f"{config.api_key_env} hold its key? The stage goes on from its last checkpoint with `polymath resume`"
         )
+
+    def _posted(self, body: dict[str, Any]) -> tuple[int, str]:
+        """Status and text of an answer, within the time and the size that one may have.
+
+        httpx's own time is that of a read: who sends a byte now and then would be waited for without end.
+        """
+        until, most, read = time.monotonic() + self.config.seconds, MOST_BYTES, bytearray()
+        most += BYTES_A_TOKEN * self.config.max_completion_length
+        with self.client.stream("POST", "chat/completions", json=body) as answer:
+            for part in answer.iter_bytes():
+                read += part
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout(f"no whole answer within {self.config.seconds:g} s")
+                if len(read) > most:
+                    raise _RefusedError(f"judge.url {self.config.url}: an answer of more than {most} bytes")
+        return answer.status_code, read.decode(errors="replace")
 
 
 def _completion(row: Batch, content: str, reasoning: str, faults: tuple[Fault, ...]) -> Completion:

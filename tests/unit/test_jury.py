@@ -4,8 +4,9 @@ import json
 import random
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -673,6 +674,40 @@ def test_what_an_external_judge_turns_down_is_unread_while_others_are_answered(t
         assert sorted(str(row["sample"].votes[0].value) for row in rows) == ["1.0", "None"]
         stage.jury.vote(rows := answered("7"), 1, "seed")
     assert "413: too long" in rows[0]["sample"].votes[0].fault
+
+
+def test_an_answer_that_is_none_or_has_no_end_is_no_verdict_beside_others(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, None, kind="external", url="http://x", model="big", votes=1)
+    with serving(iter([chat("Scores: 10"), (200, "<html>"), chat("a" * 10**6)]), []) as url:
+        stage.answers = external(url).ask
+        stage.trusting().vote(rows := answered("5", "6", "7"), 3, "seed")
+    faults = sorted(row["sample"].votes[0].fault for row in rows)
+    assert faults[0] == "" and "an answer of more than" in faults[1] and "no chat completion: '<html>'" in faults[2]
+
+
+def test_who_sends_a_byte_now_and_then_is_not_waited_for(monkeypatch: Any) -> None:
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.1)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    monkeypatch.setattr("rl.judges.RETRIES", 0)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url, began = f"http://127.0.0.1:{server.server_port}/v1", time.monotonic()
+    judge = ExternalModel(ExternalJudge(url=url, model="big", at_once=1, seconds=0.5))
+    with pytest.raises(RuntimeError, match=r"no whole answer within 0.5 s"):
+        judge.ask([{"asked": "?", "reward": "judgment", "answer": "", "prompt": ""}])
+    assert time.monotonic() - began < 5
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize(
