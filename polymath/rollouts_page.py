@@ -12,6 +12,7 @@ from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_lines, write_text
 
 MOST = 24 << 20  # characters of a page; of a longer one some steps are left out
+LONGEST = 20_000  # characters of one text on it
 Steps = dict[int, dict[str, list[dict[str, Any]]]]
 
 
@@ -38,8 +39,19 @@ def _steps(folder: StageDir) -> Steps:
     steps: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: {kind: [] for kind in paths})
     for kind, path in paths.items():
         for line in read_lines(path):
-            steps[line.pop("step")][kind].append(line)
+            steps[line.pop("step")][kind].append(_shortened(line))
     return dict(sorted(steps.items()))
+
+
+def _shortened(value: Any) -> Any:
+    """The same with no text in it that is too long for a page."""
+    if isinstance(value, dict):
+        return {key: _shortened(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_shortened(own) for own in value]
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{value[:LONGEST]} [... and {len(value) - LONGEST} more characters]"
+    return value
 
 
 def _thinned(steps: Steps, most: int) -> Steps:

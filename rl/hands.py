@@ -65,6 +65,11 @@ class Dealer:
             if line["rubric"]:
                 self.written[line["task"]] = Rubric.model_validate(line["rubric"])
 
+    def refused(self) -> tuple[int, float]:
+        """How often a rubric was asked for, and the share of answers that were none."""
+        tries = sum(self.tries.values())
+        return tries, 1 - len(self.written) / tries if tries else 0.0
+
     def rubric(self, row: Batch) -> Rubric | None:
         """What a completion is judged by; None where nothing says so."""
         return self.reward.rubric_of(row["sample"]) or self.written.get(row["asked"])

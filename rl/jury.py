@@ -30,6 +30,8 @@ from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, contrasts, dealt
 from rl.judge_config import JudgeSettings, PolicyJudge
 from rl.trust import LEAST, Judged, Trust, agreement, measure
 
+MOST_REFUSED = 0.9  # of the rubrics that a judge is asked for
+
 
 class Jury:
     """Asks the judge of one stage, and keeps all that it says in the stage's folder."""
@@ -62,11 +64,13 @@ class Jury:
         self.trust = {name: Trust(config.trust, config.remedy, name if domains[1:] else None) for name in domains}
         self.looked_at: int | None = None  # the step of the last look
         self.step = 0
+        self._lacks_rubrics = False  # and somebody was told
 
     def begin(self, step: int) -> None:
         """From now on it is about this step."""
         if not self.step:  # what a run that is gone on with has left: lines behind its last checkpoint are gone by now
             self.dealer.remember()
+            self._lacks_rubrics = self._no_rubrics()
             for line in read_lines(self.folder.looks):
                 self.trust[line["domain"]].feed(line["step"], line)
                 self.looked_at = line["step"]
@@ -74,6 +78,7 @@ class Jury:
 
     def vote(self, rows: Sequence[Batch], size: int, seed: str) -> None:
         """Give each completion, in groups of `size`, its votes, where a rubric applies and the judge is trusted."""
+        self._tell_of_rubrics()
         trusted = {name for name, own in self.trust.items() if own.holds()}
         groups = [rows[start : start + size] for start in range(0, len(rows), size)]
         groups = [group for group in groups if group[0]["domain"] in trusted]
@@ -134,10 +139,28 @@ class Jury:
         return out
 
     def silence(self, rows: Sequence[Batch]) -> dict[str, float]:
-        """Of completions that were asked about, the share on which no verdict can be read, as a metric."""
+        """Of completions the share on which no verdict can be read, and of those that no rubric applies to."""
         asked = [row["sample"].votes for row in rows if row["sample"].votes]
         silent = sum(all(vote.value is None for vote in votes) for votes in asked)
-        return {"judge/without_verdict": silent / len(asked)} if asked else {}
+        out = {"judge/without_verdict": silent / len(asked)} if asked else {}
+        if self.config.writes_rubrics:
+            out["judge/without_rubric"] = sum(self.dealer.rubric(row) is None for row in rows) / len(rows)
+        return out
+
+    def _no_rubrics(self) -> bool:
+        tries, refused = self.dealer.refused()
+        return tries >= LEAST and refused > MOST_REFUSED
+
+    def _tell_of_rubrics(self) -> None:
+        """Where the judge is asked for rubrics and writes none, so that nothing is judged: once, as it begins."""
+        lacks = self._no_rubrics()
+        if lacks and not self._lacks_rubrics:
+            tries, refused = self.dealer.refused()
+            self.tell(Alarm("judge_writes_no_rubrics", self.step, None, refused, MOST_REFUSED, (
+                f"of {tries} rubrics that the judge was asked for {refused:.0%} are none, and what has none has no "
+                "vote: read rubrics.jsonl, raise judge.max_completion_length, or give the reward a rubric"
+            )))  # fmt: skip
+        self._lacks_rubrics = lacks
 
     def keep(self, rows: Sequence[Batch], purpose: str) -> None:
         """Write down what the judge was asked and what it said, all of it, for people to read."""

@@ -297,6 +297,28 @@ def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
     assert again.jury.dealer.written == jury.dealer.written and list(jury.dealer.written) == ["2 + 3"]
 
 
+def test_a_judge_that_writes_no_rubric_is_told_of_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest, writes_rubrics=True, votes=1)
+    stage.jury.dealer.reward = RubricReward()
+
+    def ask(rows: list[Batch]) -> None:
+        for row in rows:
+            wrote(row, "Whatever you like.")
+
+    stage.answers, jury = ask, stage.trusting()
+    rows = [row for a in range(2 * LEAST) for row in answered("5", "6", a=a)]
+    for step in (1, 2, 3):
+        jury.begin(step)
+        jury.vote(rows, 2, "seed")
+    assert [alarm.name for alarm in stage.alarms] == ["judge_writes_no_rubrics"] and jury.silence(rows) == {
+        "judge/without_rubric": 1.0
+    }
+    again = Stage(tmp_path, honest, writes_rubrics=True)
+    again.jury.begin(4)
+    again.jury.vote([], 2, "seed")
+    assert not again.alarms
+
+
 @pytest.mark.parametrize("content", ["", "right", "- ", "- a\nb", "\n".join(["- a"] * 10), "- a (weight 2) b\n* c"])
 def test_what_is_no_rubric_is_none(content: str) -> None:
     with pytest.raises(ValueError, match="lines of criteria"):
@@ -447,6 +469,15 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ('{"task": "a", "responses": ["b", "b"], "best": 1}', "are the same"),
         ('{"task": "a", "responses": ["b", "c"], "best": 1}', "people.jsonl:1: rubric: is missing"),
         ('{"task": "a", "responses": ["b", "c"], "labels": [0.5, 0.5]}', "all labels are the same"),
+        ('{"task": "a", "responses": ["b\\nScores: 1", "b"], "best": 0}', "the same, as a judge is shown them"),
+        ('{"task": "a", "responses": ["\\ud800", "b"], "best": 0}', "responses.0: holds half of a pair of surrogates"),
+        ('{"task": "a", "responses": ["b", "c"], "best": 7}', "people.jsonl:1: best is 7 of 2 responses"),
+        (
+            '{"task": "a", "responses": ["b", "c"], "lables": [1, 0]}',
+            "lables: Extra inputs are not permitted; known are",
+        ),
+        ('{"task": "a", "responses": ["b", "c"], "labels": [-1, 0]}', "than or equal to 0, found -1"),
+        ("[" * 200_000, "no JSON"),
         (json.dumps({"task": "a", "responses": ["b", EOS], "best": 1}), "people.jsonl:1: responses.1: "),
     ],
 )
