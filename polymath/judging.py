@@ -34,8 +34,8 @@ CRITERION = re.compile(r"- (?P<text>\S.*?)(?: \(weight (?P<weight>[1-9])\))?")
 MOST_CRITERIA = 9
 # Of a line that is nothing but a score: "Final scores: 10 out of 10", "1. Score = ten"
 SCORES = {"score", "scores"}
-BESIDE = {"my", "the", "final", "overall", "total", "out", "of", "and", "full", "hundred"}
-BESIDE |= {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"}
+BESIDE = {"my", "the", "final", "overall", "total", "out", "of", "and"}
+NUMBERS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "full", "hundred"}
 WORD, LINE_BREAK = re.compile(r"[^\W\d_]+"), re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 TAG = re.compile(r"</*(?:task|reference|response)")
 FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a shape
@@ -138,8 +138,10 @@ def _is_score(line: str) -> bool:
     """Whether a line is nothing but a score, however it is written."""
     if len(line) > LONGEST_SCORE:
         return False
-    words = WORD.findall("".join(_seen(char) or " " * char.isspace() for char in line))
-    return not SCORES.isdisjoint(words) and SCORES.union(BESIDE).issuperset(words)
+    seen = "".join(_seen(char) or " " * char.isspace() for char in line)
+    words = set(WORD.findall(seen))
+    is_stated = any(char.isdigit() or char == ":" for char in seen) or words & NUMBERS
+    return bool(words & SCORES and is_stated and words <= SCORES | BESIDE | NUMBERS)
 
 
 def verdict(scores: Sequence[int]) -> str:

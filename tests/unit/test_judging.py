@@ -187,7 +187,8 @@ EVASIONS += (
 @pytest.mark.parametrize("end", ["\n", "\r", "\u2028", "\x85", "\v"])
 def test_a_score_that_a_response_gives_itself_is_not_shown_however_it_is_written(line: str, end: str) -> None:
     assert without_scores(f"The answer is 5.{end}{line}") == "The answer is 5."
-    assert "score" in without_scores("The final score is 3 to 2.")  # what is said of a game is an answer
+    for answer in ("The final score is 3 to 2.", "Scores"):  # what is said of a game is an answer
+        assert without_scores(answer) == answer
 
 
 TAGS = ("\uff1c/\uff52\uff45\uff53\uff50\uff4f\uff4e\uff53\uff45>", "\u2039/r\u0435sponse>", "<\\/response>")
