@@ -8,7 +8,7 @@ set -euo pipefail
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 OUT=$(mkdir -p "${OUT:-own-data}" && cd "${OUT:-own-data}" && pwd)
 WORK=${WORK:-$HOME/calls}                                  # where a user would stand
-DATA=${DATA:-$tree/.gpu/own-data/calls.jsonl}              # prepare.py writes it, where bfcl-eval is installed
+DATA=${DATA:-calls.jsonl}                                  # prepare.py writes it, where bfcl-eval is installed
 MODEL=${MODEL:-$HOME/models/smollm2-135m-instruct}         # `make model` writes it
 STEPS=${STEPS:-200} BATCH=${BATCH:-16} PROMPTS=${PROMPTS:-90} TOKENS=${TOKENS:-} PORT=${PORT:-8017}
 GUARD=${GUARD:-}  # --no-guard scores nothing but the calls
