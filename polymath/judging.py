@@ -36,7 +36,7 @@ MOST_CRITERIA = 9
 SCORES = {"score", "scores"}
 BESIDE = {"my", "the", "final", "overall", "total", "out", "of", "and"}
 NUMBERS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "full", "hundred"}
-WORD, LINE_BREAK = re.compile(r"[^\W\d_]+"), re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+WORD = re.compile(r"[^\W\d_]+")
 TAG = re.compile(r"</*(?:task|reference|response)")
 FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a shape
 LONGEST_SCORE = 400  # characters of such a line
@@ -131,7 +131,7 @@ def _seen(char: str) -> str:
 
 def without_scores(response: str) -> str:
     """What a response says but for the scores that it gives itself, which are no matter of somebody else's verdict."""
-    return "\n".join(line for line in LINE_BREAK.split(response) if not _is_score(line))
+    return "\n".join(line for line in f"{response}\n".splitlines() if not _is_score(line))
 
 
 def _is_score(line: str) -> bool:

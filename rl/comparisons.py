@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from polymath.judging import Rubric, Showable, without_scores
+from polymath.source import nearest
 from polymath.strict import StrictModel
 
 Label = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -67,8 +68,9 @@ def _read(line: str, place: str, rubric: Rubric | None) -> Comparison:
         where = ".".join(map(str, fault["loc"]))
         said, value = fault["msg"].removeprefix("Value error, "), fault["input"]
         found = f", found {value!r}" if isinstance(value, str | int | float) and len(repr(value)) < 80 else ""
-        known = f"; known are {', '.join(Comparison.model_fields)}" if fault["type"] == "extra_forbidden" else ""
-        raise ValueError(f"{place}: {where + ': ' if where else ''}{said}{found}{known}") from error
+        if fault["type"] == "extra_forbidden":
+            said, found = "unknown field", nearest(str(fault["loc"][-1]), Comparison.model_fields)
+        raise ValueError(f"{place}: {where + ': ' if where else ''}{said}{found}") from error
     if own.rubric is None and rubric is None:
         raise ValueError(f"{place}: rubric: is missing, and the reward 'rubric' has none: give either one")
     return own if own.rubric else own.model_copy(update={"rubric": rubric})

@@ -139,12 +139,13 @@ class Jury:
         return out
 
     def silence(self, rows: Sequence[Batch]) -> dict[str, float]:
-        """Of completions the share on which no verdict can be read, and of those that no rubric applies to."""
+        """The share of completions on which no verdict can be read, and, where asked for, of those without a rubric."""
         asked = [row["sample"].votes for row in rows if row["sample"].votes]
         silent = sum(all(vote.value is None for vote in votes) for votes in asked)
         out = {"judge/without_verdict": silent / len(asked)} if asked else {}
         if self.config.writes_rubrics:
-            out["judge/without_rubric"] = sum(self.dealer.rubric(row) is None for row in rows) / len(rows)
+            lacking = [self.dealer.rubric(row) is None for row in rows if self.dealer.tries[row["asked"]]]
+            out |= {"judge/without_rubric": sum(lacking) / len(lacking)} if lacking else {}
         return out
 
     def _no_rubrics(self) -> bool:

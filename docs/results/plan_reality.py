@@ -253,7 +253,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
 
 def predicted(name: str, line: Settings) -> dict[str, Any]:
     """A line with what a plan says now, for the GPU that it was measured on, or one of 80 GiB."""
-    own, memory = CONFIGURATIONS[name], float(line.get("memory") or 80)
+    own, memory = CONFIGURATIONS[name], (line.get("memory") or 80 * GIB) / GIB
     with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         recipe = Path(scratch) / "recipe.yaml"
         recipe.write_text(json.dumps(own.recipe(shape_folder(own.model))))
@@ -265,7 +265,7 @@ def predicted(name: str, line: Settings) -> dict[str, Any]:
 
 def tried(name: str, warm: bool) -> dict[str, Any]:
     """A configuration's line, whatever becomes of it."""
-    device, memory = (ask("name"), int(ask("memory.total")) / 1024) if gpus() else ("cpu", None)
+    device, memory = (ask("name"), int(ask("memory.total")) * 2**20) if gpus() else ("cpu", None)
     line: dict[str, Any] = {"configuration": name, "warm": warm, "device": device, "memory": memory}
     line["versions"] = describe([])["versions"]
     began, folder = time.perf_counter(), Path(tempfile.mkdtemp(dir=SCRATCH))

@@ -474,7 +474,7 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ('{"task": "a", "responses": ["b", "c"], "best": 7}', "people.jsonl:1: best is 7 of 2 responses"),
         (
             '{"task": "a", "responses": ["b", "c"], "lables": [1, 0]}',
-            "lables: Extra inputs are not permitted; known are",
+            "lables: unknown field; did you mean 'labels'?",
         ),
         ('{"task": "a", "responses": ["b", "c"], "labels": [-1, 0]}', "than or equal to 0, found -1"),
         ("[" * 200_000, "no JSON"),
