@@ -40,13 +40,25 @@ def write_whole(model: Any, tokenizer_of: Path, folder: Path, dtype: models.Dtyp
 
 @torch.no_grad()
 def logprobs(model: Any, texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    """Of each text of N tokens the log-probabilities `[N - 1]` of all but the first one, in nats."""
+    """Of each text of N tokens the log-probabilities `[N - 1]` of all but the first one, in nats.
+
+    The model goes to a GPU that has room for it, and stays there.
+    """
+    model.to(_roomy_device(model))
     out = []
     for ids in texts:
         row = torch.tensor([list(ids)], device=model.device)
         logits = model(input_ids=row).logits[0, :-1].float()
         out.append(logits.log_softmax(-1).gather(1, row[0, 1:, None])[:, 0].cpu())
     return out
+
+
+def _roomy_device(model: Any) -> str:
+    if not torch.cuda.is_available():
+        return "cpu"
+    torch.cuda.empty_cache()  # of a model that was there before
+    size = sum(weight.nbytes for weight in model.parameters())
+    return "cuda" if 1.25 * size < torch.cuda.mem_get_info()[0] else "cpu"  # a quarter for what a text takes
 
 
 def compare(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor], dtype: models.Dtype) -> Comparison:
