@@ -57,8 +57,8 @@ all() {
   [ -z "$TOKENS" ] || sed -i "s/max_completion_length: [0-9]*/max_completion_length: $TOKENS/" calls.yaml  # a rehearsal
   do_ 5 cat calls.yaml
   do_ 180 polymath plan calls.yaml $offline "${set[@]}"
-  do_ "${LIMIT:-300}" polymath run calls.yaml --run-dir runs/calls $offline "${set[@]}"
-  do_ "${LIMIT:-300}" polymath eval runs/calls --num-prompts "$PROMPTS" $offline $GUARD
+  do_ "${LIMIT:-600}" polymath run calls.yaml --run-dir runs/calls $offline "${set[@]}"
+  do_ "${LIMIT:-600}" polymath eval runs/calls --num-prompts "$PROMPTS" $offline $GUARD
   local export=(polymath export runs/calls calls-model --form merged)  # bfloat16 can be too coarse for it
   [ -e calls-model/provenance.json ] || do_ "${LIMIT:-240}" "${export[@]}" || do_ "${LIMIT:-240}" "${export[@]}" --dtype float32
   do_ 60 polymath verify calls-model
@@ -69,7 +69,7 @@ all() {
   polymath serve calls-model --port "$PORT" $SERVE > serve.log 2>&1 &
   server=$!
   until healthy; do
-    if ! kill -0 "$server" 2> /dev/null || [ $((SECONDS - began)) -gt "${LIMIT:-300}" ]; then
+    if ! kill -0 "$server" 2> /dev/null || [ $((SECONDS - began)) -gt "${LIMIT:-600}" ]; then
       echo "[the server does not answer; the end of serve.log:]"
       tail -n 30 serve.log
       return 1

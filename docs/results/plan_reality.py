@@ -10,9 +10,10 @@ what they sample. SmolLM2 stops now and then: what was planned with the longest 
 between, at the longest mean of a step. Appends a JSON line for each to $OUT/plan_reality.jsonl, leaves out those that
 have been measured there, and prints a table. What is measured:
 
-    memory     the most that nvidia-smi saw in use while the stage ran, less what was in use before; on a CPU the
-               process's largest resident size. Beside it in the line: `reserved`, the stage's peak_memory_bytes, and
-               `allocated`, the most that torch had given out, which is neither CUDA's own nor what lies unused
+    memory     the most that nvidia-smi saw these processes have while the stage ran, whatever else has the GPU; on a
+               CPU the process's largest resident size. Beside it in the line: `reserved`, the stage's
+               peak_memory_bytes, and `allocated`, the most that torch had given out, which is neither CUDA's own nor
+               what lies unused
     seconds    those of the stage by its own state, start and last checkpoint included
 
 `--warm` first trains for two steps with vLLM, which compiles a shape once a machine: the plan alone would pay for it.
@@ -34,6 +35,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from polymath.hardware import gpus
 from polymath.manifest import describe
@@ -159,16 +162,25 @@ def ask(field: str) -> str:
     return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def taken() -> int:
+    """Bytes of the GPU that this process and those that it started have, by the driver."""
+    own = {process.pid for process in (psutil.Process(), *psutil.Process().children(recursive=True))}
+    query = ["nvidia-smi", "-i", gpus()[0], "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    lines = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    sizes = [size for pid, size in (line.split(",") for line in lines) if int(pid) in own]
+    return sum(map(int, sizes)) * 2**20
+
+
 @contextmanager
 def watched() -> Iterator[list[int]]:
-    """Bytes in use on the GPU, above what is in use now: all that is seen while the context is open."""
+    """Bytes of the GPU that our processes have: all that is seen while the context is open."""
     seen: list[int] = []
-    done, before = threading.Event(), int(ask("memory.used")) if gpus() else 0
+    done = threading.Event()
 
     def look() -> None:
         while gpus() and not done.wait(0.2):
-            with suppress(subprocess.SubprocessError, ValueError):  # a look that failed is one of many
-                seen.append((int(ask("memory.used")) - before) * 2**20)
+            with suppress(subprocess.SubprocessError, ValueError, psutil.Error):  # a look that failed is one of many
+                seen.append(taken())
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
