@@ -202,6 +202,8 @@ def measured(recipe: Path, run: Path) -> dict[str, Any]:
     """Of the stage, once it has run."""
     with watched() as seen:
         polymath("run", recipe, run, "--overcommit")
+    if gpus() and not seen:  # the stage's own figure is of the whole device
+        raise RuntimeError("nvidia-smi does not say what each process has")
     (folder,) = run.glob("*-own")
     state = json.loads((folder / "stage.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
