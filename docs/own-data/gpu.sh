@@ -10,7 +10,7 @@ OUT=$(mkdir -p "${OUT:-own-data}" && cd "${OUT:-own-data}" && pwd)
 WORK=${WORK:-$HOME/calls}                                  # where a user would stand
 DATA=${DATA:-calls.jsonl}                                  # prepare.py writes it, where bfcl-eval is installed
 MODEL=${MODEL:-$HOME/models/smollm2-135m-instruct}         # `make model` writes it
-STEPS=${STEPS:-200} BATCH=${BATCH:-16} PROMPTS=${PROMPTS:-90} TOKENS=${TOKENS:-} PORT=${PORT:-8017}
+STEPS=${STEPS:-200} BATCH=${BATCH:-16} PROMPTS=${PROMPTS:-90} PORT=${PORT:-8017}
 GUARD=${GUARD:-}  # --no-guard scores nothing but the calls
 SERVE=${SERVE:---enforce-eager --max-model-len 2048 --gpu-memory-utilization 0.4}  # goes to vLLM as it is
 for needed in "$DATA" "$MODEL/config.json"; do
@@ -54,7 +54,6 @@ all() {
   fi
   do_ 120 polymath doctor || true
   [ -e calls.yaml ] || do_ 60 polymath new calls --data calls.jsonl --model ./smollm2
-  [ -z "$TOKENS" ] || sed -i "s/max_completion_length: [0-9]*/max_completion_length: $TOKENS/" calls.yaml  # a rehearsal
   do_ 5 cat calls.yaml
   do_ 180 polymath plan calls.yaml $offline "${set[@]}"
   do_ "${LIMIT:-600}" polymath run calls.yaml --run-dir runs/calls $offline "${set[@]}"
@@ -88,5 +87,5 @@ all() {
 
 command -v python > /dev/null || ln -sfn "$python" bin/python
 strip='s/\x1b\[[0-9;?]*[A-Za-z]//g; s/.*\r//'
-all 2>&1 | sed -u -e "$strip" -e "s#$tree#polymath#g; s#$HOME#~#g" | tee "$OUT/own-data.log"
+all 2>&1 | sed -u -e "$strip" -e "s#$tree#polymath#g; s#$python#python3#g; s#$HOME#~#g" | tee "$OUT/own-data.log"
 exit "${PIPESTATUS[0]}"

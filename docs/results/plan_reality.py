@@ -207,11 +207,11 @@ def measured(recipe: Path, run: Path) -> dict[str, Any]:
     (folder,) = run.glob("*-own")
     state = json.loads((folder / "stage.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    steps = [own["time/step"] for own in lines if "time/step" in own]
+    steps = step_times(run)
     return {
         "bytes": max(seen, default=state["peak_memory_bytes"]), "reserved": state["peak_memory_bytes"],
         "allocated": state.get("peak_allocated_bytes"), "seconds": state["seconds"],
-        "start": state["seconds"] - sum(steps[1:]), "step": statistics.median(steps[1:]),
+        "start": state["seconds"] - sum(steps[1:]), "step": statistics.median(steps[1:]), "steps": steps,
         "length": max((own["length/mean"] for own in lines if "length/mean" in own), default=None),
     }  # fmt: skip
 
@@ -224,8 +224,16 @@ def compared(own: Configuration, folder: Path, warm: bool) -> dict[str, Any]:
         polymath("run", recipe, folder / "warm", "--overcommit", "--set", "own.max_steps=2")
         shutil.rmtree(folder / "warm")
     told = planned(recipe, folder / "plan", "--calibrate")
+    calibrated = step_times(folder / "plan")
     shutil.rmtree(folder / "plan")
-    return {"planned": told, "measured": measured(recipe, folder / "run")}
+    return {"planned": told, "calibrated": calibrated, "measured": measured(recipe, folder / "run")}
+
+
+def step_times(run: Path) -> list[float]:
+    """Seconds of each step of the stage, the first one's included."""
+    (path,) = run.glob("*-own/metrics.jsonl")
+    lines = map(json.loads, path.read_text().splitlines())
+    return [own["time/step"] for own in lines if "time/step" in own]
 
 
 def bytes_told(line: Settings) -> int:

@@ -9,7 +9,7 @@ from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_lines
 from polymath.stage import BASE, TrainingConfig
 
-STEPS = 6  # of each stage: the first is slower than the others
+STEPS = 10  # of each stage, of which the first half may be slower: kernels are loaded, and memory is asked for
 PROMPTS = 64  # of an eval stage's cells
 
 
@@ -17,7 +17,7 @@ PROMPTS = 64  # of an eval stage's cells
 class Timing:
     """Of one stage, in seconds."""
 
-    start: float  # until its first step ends, and after its last one
+    start: float  # until its first step ends, and after its last one, and by how much the next steps are slower
     step: float  # each other one
     steps: int
     peak_memory: int | None  # bytes that it took while it was calibrated
@@ -65,8 +65,8 @@ def _timing(stage: Any, folder: StageDir) -> Timing:
     peak = state.get("peak_memory_bytes")
     if len(steps) < 2:
         return Timing(state["seconds"] * _batches(stage), 0.0, 1, peak)
-    step = statistics.median(steps[1:])
-    return Timing(state["seconds"] - sum(steps[1:]), step, stage.max_steps, peak)
+    step = statistics.median(steps[len(steps) // 2 :])
+    return Timing(state["seconds"] - step * (len(steps) - 1), step, stage.max_steps, peak)
 
 
 def _batches(stage: Any) -> float:
