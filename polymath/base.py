@@ -12,6 +12,7 @@ from polymath.run_dir import StageDir, whole_folder
 from polymath.stage import StageJob
 from polymath.training import Report
 
+CORPUS_LETTERS = 20_000  # of each text; merges are learned from what is usual
 CORPUS_TASKS = 400  # tasks of each domain from which the tokenizer of a tiny model learns its merges
 
 
@@ -39,6 +40,11 @@ def _join(config: models.PretrainedModel, target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source = _bring(config, Path(scratch) / "model")
         tokenizer = models.load_tokenizer(source)
+        if models.is_adapter(source) and not vocabulary.speaks_v4(tokenizer):
+            raise ValueError(
+                f"model.name: {source} is an adapter whose base lacks the V4 tokens, and what is added to a vocabulary "
+                "has no place in it: set chat: native, or name whole weights (polymath export --form merged)"
+            )
         if vocabulary.speaks_v4(tokenizer) and config.path() == source:
             _link(target, source)
             return
@@ -69,7 +75,8 @@ def _corpus(job: StageJob) -> tuple[list[str], list[str]]:
     ]
     schemas = {json.dumps(tool["function"], ensure_ascii=False) for task in tasks for tool in task.tools}
     tags = {tag for segments in conversations for segment in segments[1:] for tag in tiny.TAG.findall(segment.text)}
-    return ["".join(segment.text for segment in segments) for segments in conversations], sorted(schemas | tags)
+    texts = ["".join(segment.text for segment in segments)[:CORPUS_LETTERS] for segments in conversations]
+    return texts, sorted(schemas | tags)
 
 
 def _download(config: models.PretrainedModel) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
+import yaml
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,7 +18,8 @@ from polymath.execution import begun, cut_off, execute, locked, recipe_at, show_
 from polymath.offline import Offline
 from polymath.pipeline import Plan, StageFailed, check_hardware, plan
 from polymath.planning.command import plan as plan_command
-from polymath.recipe import check_files, recipe_schema
+from polymath.recipe import recipe_schema
+from polymath.references import check_files
 from polymath.release.commands import export, saved_recipe, serve, verify
 from polymath.run_dir import RunDir, read_json, write_text
 
@@ -101,8 +103,8 @@ def new(
     from rewards.languages import language_of
 
     path, notes = Path(f"{name}.yaml"), Path(f"{name}.rows.jsonl")
-    if not re.fullmatch("[a-z][a-z0-9_-]*", name):
-        stop(f"NAME {name!r}: small letters, digits, - and _ alone, a letter first")
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,63}", name) or yaml.safe_load(name) != name:
+        stop(f"NAME {name!r}: small letters, digits, - and _ alone, a letter first; not no, on or what YAML reads so")
     for place in (path, notes):
         if place.exists():
             stop(f"{place}: is there already; take another NAME, or put it away")

@@ -140,13 +140,16 @@ def _joined(pieces: list[tuple[bool, list[int]]]) -> dict[str, list[int]]:
     }
 
 
-def check_budgets(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Raise `ValueError` where a demonstration is longer than its mode lets the model write."""
+def check_budgets(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", longest: int | None = None) -> None:
+    """Raise `ValueError` where a demonstration is longer than its mode lets the model write.
+
+    Those of more than `longest` tokens are cut off before anything learns from them, and may be of any length.
+    """
     texts = [[segment.text for segment in row.completion if segment.generated] for row in rows]
     lengths = iter(map(len, tokenizer([t for own in texts for t in own], add_special_tokens=False)["input_ids"]))
     for row, own in zip(rows, texts, strict=True):
         length = sum(next(lengths) for _ in own)
-        if length > row.budget:
+        if row.budget < length <= (longest or length):
             raise ValueError(
                 f"modes.{row.mode}.max_completion_length is {row.budget}, and a demonstration of the domain "
                 f"{row.domain!r} takes {length} tokens: raise it, or narrow the domain's settings"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ BATCH, EPOCHS, LONGEST = 16, 3, 4096
 ADAPTER = "lora: {r: 16, lora_alpha: 32}\n    learning_rate: 2e-4"
 WHOLE = "learning_rate: 3e-3  # all weights, for these are random; with a model of yours 2e-4, and lora: {r: 16}"
 LACKS = "  # whose tokens this model lacks: vLLM takes what is exported with --form merged"
+OF_A_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")  # one of these files
 MOST_SCORED = 200  # held-out tasks
+MOST_COLUMNS = 8  # that are named
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Findings:
 
     def length(self) -> int:
         """Tokens that a row may have: all of them, as far as that is usual."""
-        return min(LONGEST, _rounded(max(self.seen.lengths) + AROUND))
+        return min(LONGEST, _rounded(max(self.seen.lengths.values()) + AROUND))
 
 
 def look(
@@ -55,7 +58,10 @@ def look(
     language_of: Callable[[str], str | None],
 ) -> Findings:
     """Read and look at everything. Raises `ValueError` where there is nothing to read, or no such model."""
-    typed = {path.expanduser().resolve(): path for path in files}
+    # of links in a circle pathlib's `resolve` raises an error that is no OSError
+    typed = {Path(os.path.realpath(path.expanduser())): path for path in files}
+    if len(typed) < len(files):
+        raise ValueError(f"--data {' '.join(map(str, files))}: a file is named twice")
     found = _as_typed(read(tuple(typed), columns), typed)
     try:
         domain = DatasetDomain(files=files, columns=columns, bad_rows=len(found.bad))
@@ -64,6 +70,8 @@ def look(
     path = models.PretrainedModel(name=model).path() if model else None
     if path is not None and not path.exists():
         raise ValueError(f"--model {model}: no such folder or file; a hub id reads owner/name")
+    if path is not None and path.is_dir() and not any((path / own).exists() for own in OF_A_MODEL):
+        raise ValueError(f"--model {model}: holds no model, for there is no {' and no '.join(OF_A_MODEL)} in it")
     tokenizer = models.load_tokenizer(path) if path is not None and path.is_dir() else None
 
     def tokens(text: str) -> int:
@@ -92,17 +100,25 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     yield "messages", ", ".join(f"{count} {role}" for role, count in seen.messages.most_common())
     if seen.having:
         yield "with", ", ".join(f"{name} in {count}" for name, count in seen.having.most_common())
-    middle, longest = statistics.median(seen.lengths), max(seen.lengths)
-    yield "tokens", f"{about}{sum(seen.lengths)}; a row has {middle:.0f} in the middle, and {longest} at most"
+    lengths = seen.lengths.values()
+    middle, longest = statistics.median(lengths), max(lengths)
+    yield "tokens", f"{about}{sum(lengths)}; a row has {middle:.0f} in the middle, and {longest} at most"
     middle, longest = statistics.median(seen.answers), max(seen.answers)
     yield "answers", f"{about}{middle:.0f} tokens in the middle, {longest} at most"
     if over := seen.over(own.length()):
-        yield "too long", f"{over} with over {own.length()} tokens, and cut off there"
+        yield "too long", f"{len(over)} with over {own.length()} tokens, and cut off there"
     if seen.languages:
         shares = [(name, count / seen.languages.total()) for name, count in seen.languages.most_common(5)]
-        yield "languages", ", ".join(f"{name} {share:.0%}" for name, share in shares)
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares)
+        yield "languages", f"{told}, of {seen.languages.total()} that are long enough to tell"
     if seen.duplicates:
         yield "twice", f"{len(seen.duplicates)} with what an earlier one says"
+    if seen.unused:
+        columns = [f"{name} in {count}" for name, count in seen.unused.most_common(MOST_COLUMNS)]
+        yield "not used", f"columns: {', '.join(columns)}"
+    if seen.misfits:
+        place, fault = next(iter(seen.misfits.items()))
+        yield "calls", f"{len(seen.misfits)} that their functions do not take, {place} for one: {fault}"
     for kind, places in seen.suspects.items():
         yield kind, f"{len(places)} with what looks like it, {places[0]} for one"
 
@@ -110,6 +126,11 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
 def noted(own: Findings) -> Iterator[dict[str, Any]]:
     """Every row that somebody should look at, with the reason."""
     found = [(place, "cannot be used", fault) for place, fault in own.seen.bad.items()]
+    found += [
+        (place, "too long", f"{length} tokens, and cut off at {own.length()}")
+        for place, length in own.seen.over(own.length()).items()
+    ]
+    found += [(place, "call", fault) for place, fault in own.seen.misfits.items()]
     found += [(place, "twice", f"says what {first} says") for place, first in own.seen.duplicates.items()]
     found += [(place, kind, "looks like it") for kind, places in own.seen.suspects.items() for place in places]
     for place, finding, detail in found:
@@ -140,7 +161,7 @@ domains:  # one conversation in eight is held out
   {own.name}: {json.dumps(given)}
 
 modes:
-  {mode}: {{max_completion_length: {_rounded(max(own.seen.answers) + AROUND)}}}
+  {mode}: {{max_completion_length: {min(LONGEST, _rounded(max(own.seen.answers) + AROUND))}}}
 
 stages:
   tuned:
@@ -162,7 +183,7 @@ def _as_typed(found: Read, typed: Mapping[Path, Path]) -> Read:
     def named(rows: Mapping[Place, Any]) -> dict[Place, Any]:
         return {Place(typed[place.path], place.line): row for place, row in rows.items()}
 
-    return Read(named(found.conversations), named(found.bad))
+    return Read(named(found.conversations), named(found.bad), found.unused)
 
 
 def _chat(found: Read, model: str | None) -> FormatKind:

@@ -86,10 +86,10 @@ def prepare(job: StageJob) -> Materials:
     else:
         install_header(tokenizer, form)
     rows = draw_rows(job, form, config.num_rows or config.max_steps * config.rows_per_step())
-    data.check_budgets(rows, tokenizer)
+    data.check_budgets(rows, tokenizer, getattr(config, "max_length", None))
     job.files.update_state(rows=len(rows), data_sha256=data.digest(rows))
     bits = models.four_bits(bf16=config.bf16) if config.lora and config.lora.load_in_4bit else None
-    model = models.load_model(source, config.dtype, trainable=config.lora is not None, bits=bits)
+    model = models.load_model(source, config.dtype, trainable=True, bits=bits)
     return Materials(
         model=model,
         tokenizer=tokenizer,
@@ -112,6 +112,7 @@ def new_adapter(config: TrainingConfig, source: Path, model: Any) -> PeftLoraCon
     if config.lora is None or models.is_adapter(source):
         return None
     adapter = adapter_config(config.lora)
+    check_targets(adapter, model)
     if config.lora.train_new_tokens and (ids := new_tokens(model)):
         tables = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
         adapter.trainable_token_indices = dict.fromkeys(tables, ids)
@@ -123,6 +124,17 @@ def adapter_config(lora: LoraConfig) -> PeftLoraConfig:
     settings: dict[str, Any] = lora.model_dump(exclude={"load_in_4bit", "train_new_tokens"})
     settings["target_parameters"] = list(lora.target_parameters) or None
     return PeftLoraConfig(task_type="CAUSAL_LM", **settings)
+
+
+def check_targets(adapter: PeftLoraConfig, model: Any) -> None:
+    """Raise `ValueError` for a target that no module has; PEFT passes over it where others are found."""
+    modules = dict(model.named_modules())
+    linear = {name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, torch.nn.Linear)}
+    named = () if isinstance(adapter.target_modules, str) else adapter.target_modules or ()
+    for target in named:
+        if not any(name == target or name.endswith(f".{target}") for name in modules):
+            known = ", ".join(sorted(linear))
+            raise ValueError(f"lora.target_modules: no module of the model is called {target!r}; known are {known}")
 
 
 def training_config(job: StageJob) -> TrainingConfig:

@@ -58,8 +58,7 @@ all() {
   do_ 180 polymath plan calls.yaml $offline "${set[@]}"
   do_ "${LIMIT:-600}" polymath run calls.yaml --run-dir runs/calls $offline "${set[@]}"
   do_ "${LIMIT:-600}" polymath eval runs/calls --num-prompts "$PROMPTS" $offline $GUARD
-  local export=(polymath export runs/calls calls-model --form merged)  # bfloat16 can be too coarse for it
-  [ -e calls-model/provenance.json ] || do_ "${LIMIT:-240}" "${export[@]}" || do_ "${LIMIT:-240}" "${export[@]}" --dtype float32
+  [ -e calls-model/provenance.json ] || do_ "${LIMIT:-240}" polymath export runs/calls calls-model --form merged
   do_ 60 polymath verify calls-model
   do_ 5 cat calls-model/README.md
   do_ 60 polymath serve calls-model --port "$PORT" --print $SERVE

@@ -2,13 +2,21 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 Found = tuple[int, dict[str, Any] | str]  # line and record, or what is wrong there
+DIVIDED = "write .csv with commas, and .tsv with tabs"
 PARQUET_ROWS = 1024  # that are in memory at a time
+
+
+def json_kind(value: Any) -> str:
+    """What a value of JSON is, in words."""
+    return "null" if value is None else KINDS.get(type(value), type(value).__name__)
 
 
 def records(path: Path) -> Iterator[Found]:
@@ -16,17 +24,30 @@ def records(path: Path) -> Iterator[Found]:
 
     Raises `ValueError` where the file is none that can be read at all.
     """
+    if os.path.isdir(path):
+        raise ValueError(f"{path}: is a folder; name the files in it")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: {path.suffix or 'no'} ending; files are {', '.join(READERS)}: convert or rename it")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file" if not path.exists() else f"{path}: no file; name those in it")
+    if not os.path.isfile(path):  # unlike pathlib's, these never raise
+        raise ValueError(f"{path}: no file" if os.path.exists(path) else f"{path}: no such file")
     try:
         yield from reader(path)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+        raise ValueError(f"{path}:{_line_of_fault(path)}: not UTF-8: save it as UTF-8") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _line_of_fault(path: Path) -> int:
+    """The first line that is not UTF-8; decoders tell of the byte, and of that in the part that they were given."""
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, 1):
+            try:
+                raw.decode()
+            except UnicodeDecodeError:
+                return line
+    return 1
 
 
 def _json_lines(path: Path) -> Iterator[Found]:
@@ -43,7 +64,7 @@ def _parsed(text: str) -> dict[str, Any] | str:
         return f"no JSON: {error.msg.removesuffix(' starting at')} at column {error.colno}"
     except (ValueError, RecursionError) as error:
         return f"no JSON: {error}"
-    return record if isinstance(record, dict) else f"{type(record).__name__} in the place of an object"
+    return record if isinstance(record, dict) else f"{json_kind(record)} in the place of an object"
 
 
 def _json(path: Path) -> Iterator[Found]:
@@ -56,9 +77,9 @@ def _json(path: Path) -> Iterator[Found]:
             return
         raise ValueError(f"{path}: no JSON: {error}; JSON lines end in .jsonl") from error
     if not isinstance(rows, list):
-        raise ValueError(f"{path}: holds {type(rows).__name__}, and a list of objects is needed: one for each row")
+        raise ValueError(f"{path}: holds {json_kind(rows)}, and a list of objects is needed: one for each row")
     for number, record in enumerate(rows, 1):
-        yield number, record if isinstance(record, dict) else f"{type(record).__name__} in the place of an object"
+        yield number, record if isinstance(record, dict) else f"{json_kind(record)} in the place of an object"
 
 
 def _holds_lines(path: Path) -> bool:
@@ -75,6 +96,8 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[Found]]:
             names = reader.fieldnames or []
             if len(set(names)) != len(names) or not all(names):
                 raise ValueError(f"{path}:1: columns {names}: each needs a name of its own")
+            if len(names) == 1 and (other := next((sign for sign in ";\t|" if sign in names[0]), "")):
+                raise ValueError(f"{path}:1: one column, {names[0]!r}: is it divided by {other!r}? {DIVIDED}")
             before = reader.line_num
             try:
                 for record in reader:

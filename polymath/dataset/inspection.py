@@ -10,8 +10,8 @@ from polymath.chat import Segment
 from polymath.dataset.layouts import Conversation
 from polymath.dataset.reading import Place, Read
 
-LANGUAGES_OF = 500  # answers, spread over all of them: telling a language takes milliseconds
-LEAST_LETTERS = 20  # of a text whose language can be told
+LANGUAGES_OF = 500  # conversations, spread over all of them: telling a language takes milliseconds
+LEAST_LETTERS, MOST_LETTERS = 20, 2000  # of a text whose language is told: the last of a conversation that is so long
 # Forms that issuers have published, and what private keys begin with
 SECRETS = {
     "private key": r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----",
@@ -21,7 +21,13 @@ SECRETS = {
     "API key": r"\bsk-[A-Za-z0-9_-]{20,}",
     "Google key": r"\bAIza[A-Za-z0-9_-]{35}\b",
     "JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    "password": r"(?i)\b(?:password|passwd|secret|api_key|access_token)\b\s*[:=]\s*['\"]?(?=\S*\d)[^\s'\"<>{}]{8,}",
+    "Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}\b",
+    "GitLab token": r"\bglpat-[A-Za-z0-9_-]{20,}",
+    "Stripe key": r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",
+    "bearer token": r"(?i)\bbearer\s+(?=[\w.~+/-]*\d)[\w.~+/-]{16,}",
+    "password in an address": r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,64}:[^\s/@]{3,128}@",
+    "password": r"(?i)(?:passwor[dt]|passwd|secret|secret_access_key|api_?key|access_?token)\s*[:=]\s*['\"]?"
+    r"(?=[^\s'\"<>{}]{0,64}\d)[^\s'\"<>{}]{8,}",
     "e-mail address": r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
 }
 PATTERNS = {kind: re.compile(pattern) for kind, pattern in SECRETS.items()}
@@ -35,15 +41,17 @@ class Inspection:
     bad: Mapping[Place, str] = field(default_factory=dict)
     messages: Counter[str] = field(default_factory=Counter)  # by role
     having: Counter[str] = field(default_factory=Counter)  # conversations with tools, calls, reasoning, several answers
-    lengths: list[int] = field(default_factory=list)  # of each conversation, in tokens
+    unused: Counter[str] = field(default_factory=Counter)  # columns, and how many rows have them
+    lengths: dict[Place, int] = field(default_factory=dict)  # of each conversation, in tokens
     answers: list[int] = field(default_factory=list)  # of each answer
     duplicates: dict[Place, Place] = field(default_factory=dict)  # and what it repeats
     languages: Counter[str] = field(default_factory=Counter)
     suspects: dict[str, list[Place]] = field(default_factory=dict)
+    misfits: dict[Place, str] = field(default_factory=dict)  # calls that their functions do not take
 
-    def over(self, length: int) -> int:
-        """Conversations that are longer."""
-        return sum(own > length for own in self.lengths)
+    def over(self, length: int) -> dict[Place, int]:
+        """Conversations that are longer, and by how much they are long."""
+        return {place: own for place, own in self.lengths.items() if own > length}
 
 
 def inspect(
@@ -57,20 +65,22 @@ def inspect(
     `segments` renders a conversation, functions on offer included, `tokens` counts those of a text, `language_of` tells
     a text's language.
     """
-    out, known = Inspection(bad=found.bad), dict[tuple[str, ...], Place]()
+    out, known = Inspection(bad=found.bad, unused=found.unused), dict[tuple[str, ...], Place]()
     for place, own in found.conversations.items():
         out.rows += 1
         said = tuple(_texts(own))
         out.messages.update(message["role"] for message in own.messages)
         out.having.update(_having(own))
         each = [(segment.generated, tokens(segment.text)) for segment in segments(own)]
-        out.lengths.append(sum(count for _, count in each))
+        out.lengths[place] = sum(count for _, count in each)
         out.answers += [count for generated, count in each if generated]
         if (first := known.setdefault(said, place)) is not place:
             out.duplicates[place] = first
         for kind, pattern in PATTERNS.items():
             if any(pattern.search(text) for text in said):
                 out.suspects.setdefault(kind, []).append(place)
+        if fault := next(misfits(own), ""):
+            out.misfits[place] = fault
     out.languages.update(_languages(list(found.conversations.values()), language_of))
     return out
 
@@ -97,8 +107,23 @@ def _having(own: Conversation) -> Iterator[str]:
         yield "several questions"
 
 
+def misfits(own: Conversation) -> Iterator[str]:
+    """What calls ask of functions otherwise than these say: arguments that they lack, or do not know."""
+    offered = {tool["function"]["name"]: tool["function"].get("parameters") for tool in own.tools}
+    for message in own.messages:
+        for call in message.get("tool_calls") or ():
+            name, given = call["function"]["name"], call["function"]["arguments"]
+            schema = offered.get(name)
+            if not isinstance(schema, dict) or not isinstance(known := schema.get("properties"), dict):
+                continue
+            yield from (f"{name} is called without {own!r}" for own in schema.get("required") or () if own not in given)
+            if not schema.get("additionalProperties"):
+                yield from (f"{name} is called with {own!r}, which it does not know" for own in given.keys() - known)
+
+
 def _languages(conversations: Sequence[Conversation], language_of: Callable[[str], str | None]) -> Iterator[str]:
-    texts = (own.messages[-1]["content"] for own in conversations[:: -(-len(conversations) // LANGUAGES_OF) or 1])
-    for text in islice(texts, LANGUAGES_OF):
-        if sum(map(str.isalpha, text)) >= LEAST_LETTERS:
+    for own in islice(conversations[:: -(-len(conversations) // LANGUAGES_OF) or 1], LANGUAGES_OF):
+        said = (str(message["content"])[:MOST_LETTERS] for message in reversed(own.messages) if message["content"])
+        text = next((text for text in said if sum(map(str.isalpha, text)) >= LEAST_LETTERS), "")
+        if text:
             yield language_of(text) or "unknown"

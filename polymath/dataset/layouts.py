@@ -9,11 +9,13 @@ Texts have other names in other files; those that are common are known, any othe
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from polymath.chat.encode import Message, read_turns
+from polymath.dataset.files import json_kind
 
 Record = Mapping[str, Any]
 Part = Literal["prompt", "completion", "system"]
@@ -24,6 +26,7 @@ ROLES = {
     "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "tool": "tool",
     "function": "tool", "observation": "tool", "function_response": "tool", "function_call": "call",
 }  # fmt: skip
+SURROGATE = re.compile("[\ud800-\udfff]")
 REASONING = ("reasoning", "reasoning_content", "thinking")
 
 
@@ -46,6 +49,7 @@ def conversation(record: Record, columns: Mapping[Part, str]) -> Conversation:
     if not any(own["role"] == "user" for own in messages):
         raise ValueError("it has no user's message, and so nothing is asked")
     _check_results(messages)
+    _check_calls(messages, tools)
     last = messages[-1]
     if not last["content"].strip() and not last["tool_calls"]:
         raise ValueError("the last answer is empty")
@@ -53,15 +57,39 @@ def conversation(record: Record, columns: Mapping[Part, str]) -> Conversation:
     return Conversation(tuple(messages), tools)
 
 
+def read_columns(record: Record, columns: Mapping[Part, str]) -> set[str]:
+    """The columns of a record that `conversation` reads."""
+    read = {"tools", columns.get("system", "system")}
+    for name in ("messages", "conversations"):
+        if name in record and not columns:
+            return read | {name}
+    prompt = _column(record, columns, "prompt")
+    return read | {prompt, _column(record, columns, "completion")} | ({"input"} if prompt == "instruction" else set())
+
+
 def _check_results(messages: Sequence[Message]) -> None:
-    """Whatever a tool says answers a call."""
-    open_calls = 0
+    """Whatever a tool says answers a call, and the one that it names where it names one."""
+    open_calls, named = 0, set[str]()
     for place, own in enumerate(messages):
-        open_calls += len(own.get("tool_calls") or ())
+        calls = own.get("tool_calls") or ()
+        open_calls += len(calls)
+        named |= {call["id"] for call in calls if call["id"]}
         if own["role"] == "tool":
             open_calls -= 1
+            asked = own.get("tool_call_id")
+            if asked and named and asked not in named:
+                raise ValueError(f"message {place} answers the call {asked!r}, which no message before it makes")
         if open_calls < 0:
             raise ValueError(f"message {place} is what a tool said, and no call before it asks for that")
+
+
+def _check_calls(messages: Sequence[Message], tools: Sequence[Message]) -> None:
+    """Where functions are on offer, no other one is called."""
+    known = {tool["function"]["name"] for tool in tools}
+    for place, own in enumerate(messages):
+        for call in own.get("tool_calls") or ():
+            if known and (name := call["function"]["name"]) not in known:
+                raise ValueError(f"message {place} calls {name}, and tools offer {', '.join(sorted(known))}")
 
 
 def _messages(record: Record, columns: Mapping[Part, str]) -> list[Any]:
@@ -90,15 +118,19 @@ def _column(record: Record, columns: Mapping[Part, str], role: Literal["prompt",
         empty = [name for name in known if name in record]
         if empty:
             raise ValueError(f"{empty[0]} is empty")
+        there = ", ".join(map(str, record))
+        if role in columns:
+            raise ValueError(f"there is no column {columns[role]!r}; its columns are {there}")
         raise ValueError(
-            f"none of its columns ({', '.join(map(str, record))}) is the {role}: name it, as in columns.{role}: NAME"
+            f"none of its columns ({there}) is the {role}: name it, as columns.{role} in a recipe or with "
+            f"--column {role}=NAME"
         )
     return found
 
 
 def _message(place: int, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise ValueError(f"message {place} is {type(given).__name__} and no object")
+        raise ValueError(f"message {place} is {json_kind(given)} and no object")
     named = given.get("role", given.get("from"))
     role = ROLES.get(str(named).lower())
     if role is None:
@@ -106,7 +138,12 @@ def _message(place: int, given: Any) -> dict[str, Any]:
     content = given.get("content", given.get("value"))
     where = f"message {place}"
     if role == "call":
-        return {"role": "assistant", "content": "", "reasoning": "", "tool_calls": _calls(_loaded(content), where)}
+        return {
+            "role": "assistant",
+            "content": "",
+            "reasoning": "",
+            "tool_calls": _calls(_loaded(content, where), where),
+        }
     out: dict[str, Any] = {"role": role, "content": _text(content, where)}
     if role == "assistant":
         reasoning = next((given[name] for name in REASONING if given.get(name)), "")
@@ -123,31 +160,31 @@ def _text(given: Any, where: str) -> str:
     if isinstance(given, list):
         other = next((own for own in given if not isinstance(own, dict) or own.get("type") != "text"), None)
         if other is not None:
-            kind = other.get("type") if isinstance(other, dict) else type(other).__name__
+            kind = other.get("type") if isinstance(other, dict) else json_kind(other)
             raise ValueError(f"{where} holds a part of type {kind!r}, and only text can be read")
         return "".join(_text(own.get("text"), where) for own in given)
     if not isinstance(given, str):
-        raise ValueError(f"{where} is {type(given).__name__} and no text")
-    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise ValueError(f"{where} is {json_kind(given)} and no text")
+    if SURROGATE.search(given):
         raise ValueError(f"{where} holds half of a character (a lone surrogate)")
     return given
 
 
 def _listed(given: Any, name: str) -> list[Any]:
     """A list, also where a file could hold it as text alone."""
-    given = _loaded(given) if isinstance(given, str) and given.strip() else given
+    given = _loaded(given, name) if isinstance(given, str) and given.strip() else given
     if given in (None, ""):
         return []
     if not isinstance(given, list):
-        raise ValueError(f"{name} is {type(given).__name__} and no list")
+        raise ValueError(f"{name} is {json_kind(given)} and no list")
     return given
 
 
-def _loaded(given: Any) -> Any:
+def _loaded(given: Any, where: str) -> Any:
     try:
         return json.loads(given) if isinstance(given, str) else given
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"no JSON where some is due: {error}") from error
+        raise ValueError(f"{where} is a text and no JSON") from error
 
 
 def _calls(given: Any, where: str) -> list[dict[str, Any]]:
@@ -159,10 +196,13 @@ def _call(given: Any, where: str) -> dict[str, Any]:
     function = given.get("function", given) if isinstance(given, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise ValueError(f"{where} makes a call without a name")
-    arguments = _loaded(function.get("arguments", function.get("parameters")) or {})
+    name = function["name"]
+    arguments = _loaded(
+        function.get("arguments", function.get("parameters")) or {}, f"{where}: what {name} is called with"
+    )
     if not isinstance(arguments, dict):
-        raise ValueError(f"{where} calls {function['name']} with {type(arguments).__name__} and no object")
-    inner = {"name": function["name"], "arguments": arguments}
+        raise ValueError(f"{where} calls {name} with {json_kind(arguments)} and no object")
+    inner = {"name": name, "arguments": arguments}
     return {"type": "function", "id": str(given.get("id") or ""), "function": inner}
 
 

@@ -1,13 +1,14 @@
 """All rows of some files: those that can be used, and of the others where they stand and why not."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from polymath.dataset.files import records
-from polymath.dataset.layouts import Conversation, Part, conversation
+from polymath.dataset.layouts import Conversation, Part, conversation, read_columns
 
 
 class Place(NamedTuple):
@@ -25,6 +26,7 @@ class Read(NamedTuple):
 
     conversations: Mapping[Place, Conversation]
     bad: Mapping[Place, str]
+    unused: Counter[str]  # columns that say nothing here, and how many rows have them
 
 
 def read(files: tuple[Path, ...], columns: Mapping[Part, str]) -> Read:
@@ -35,13 +37,14 @@ def read(files: tuple[Path, ...], columns: Mapping[Part, str]) -> Read:
 
 @cache
 def _read(files: tuple[Path, ...], columns: str, changed: tuple[int, ...]) -> Read:
-    conversations, bad = dict[Place, Conversation](), dict[Place, str]()
+    conversations, bad, unused = dict[Place, Conversation](), dict[Place, str](), Counter[str]()
     for path in files:
         for line, record in records(path):
             try:
                 if isinstance(record, str):
                     raise ValueError(record)
                 conversations[Place(path, line)] = conversation(record, json.loads(columns))
+                unused.update(record.keys() - read_columns(record, json.loads(columns)))
             except ValueError as error:
                 bad[Place(path, line)] = str(error)
-    return Read(conversations, bad)
+    return Read(conversations, bad, unused)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -39,7 +40,7 @@ class DatasetDomain(StrictModel):
     @field_validator("files")
     @classmethod
     def _are_found_from_any_folder(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(path.expanduser().resolve() for path in files)
+        return tuple(Path(os.path.realpath(path.expanduser())) for path in files)  # links in a circle raise nothing
 
     @model_validator(mode="after")
     def _can_be_read(self) -> "DatasetDomain":

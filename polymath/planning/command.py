@@ -57,7 +57,8 @@ def plan(
 def _tell(jobs: Sequence[StageJob], machine: Machine, known: Mapping[str, Timing], run: RunDir) -> int:
     """Show the plan and keep it; the command's exit code."""
     try:
-        survey = room.survey(jobs, machine, RUNNERS.values())
+        with out.status("counting what each stage takes, and what would make it fit"):
+            survey = room.survey(jobs, machine, RUNNERS.values())
     except RuntimeError as error:
         stop(f"what the stages need cannot be told: {error}", FAILED)
     most, least = survey.most, survey.least
@@ -74,27 +75,24 @@ def _tell(jobs: Sequence[StageJob], machine: Machine, known: Mapping[str, Timing
 
 
 def _verdict(survey: Survey, machine: Machine) -> int:
-    where = "a GPU" if machine.on_gpu else "the host"
-    if machine.memory is None:
+    where, room = "a GPU" if machine.on_gpu else "the host", machine.memory
+    if room is None:
         say(f"memory: how much {where} has, nobody says (nvidia-smi is missing?)")
         return 0
     if not survey.remedies:
-        say(f"memory: every stage fits into the {machine.memory / GIB:.1f} GiB of {where}")
+        say(f"memory: every stage fits into the {_size(room)} GiB of {where}")
         return 0
     cannot = {need.stage for need in survey.least if not need.fits(machine)}
     needs = {need.stage: need for need in survey.most}
     for name, remedy in survey.remedies.items():
         need = needs[name]
         does = "does not fit" if name in cannot else "does not fit once completions are as long as they may be"
-        say(
-            f"memory: stage {name} {does}: {need.total() / GIB:.1f} GiB at {need.moment}, "
-            f"{where} has {machine.memory / GIB:.1f}"
-        )
+        say(f"memory: stage {name} {does}: {_size(need.total())} GiB at {need.moment}, {where} has {_size(room)}")
         if remedy is None:
-            say("  no setting is known to help: take a smaller model or a larger device")
+            say("  no setting is known to help: take a smaller model or a larger device, or let it write less")
             continue
         fits = "it takes" if remedy.need.fits(machine) else "still too much,"
-        say(f"  with {' '.join(f'--set {own}' for own in remedy.options())} {fits} {remedy.need.total() / GIB:.1f} GiB")
+        say(f"  with {' '.join(f'--set {own}' for own in remedy.options())} {fits} {_size(remedy.need.total())} GiB")
     return FAILED
 
 

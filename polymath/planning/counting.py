@@ -20,6 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from polymath.packed import backbone, leave_types_to_autocast, takes_groups
 from polymath.planning.memory import Learner, Moment
+from polymath.training import check_targets
 
 BLOCK = 512  # bytes that torch's allocator on a GPU rounds up to
 KERNEL = "polymath_kernel"  # under which transformers knows attention and experts here
@@ -162,6 +163,7 @@ class _FourBitProduct(torch.autograd.Function):
 def _prepared(model: Any, training: Training) -> Any:
     """As a stage prepares it."""
     if training.lora:
+        check_targets(training.lora, model)
         model = get_peft_model(model, training.lora, low_cpu_mem_usage=True)
         leave_types_to_autocast(model)
     if training.four_bits:  # TRL's trainers make such an adapter bfloat16

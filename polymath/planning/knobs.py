@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from polymath.eval_config import EvalConfig
 from polymath.planning.estimate import needs
 from polymath.planning.need import Lengths, Machine, Need, Remedy, Survey
 from polymath.stage import LoraConfig, StageJob, TrainingConfig
@@ -58,6 +59,14 @@ def _smaller_micro_batches(config: Any, machine: Machine) -> Iterator[Settings]:
         yield {"per_device_train_batch_size": size, "gradient_accumulation_steps": parts}
 
 
+def _fewer_at_once(config: Any, machine: Machine) -> Iterator[Settings]:
+    """What is scored in more parts; vLLM's keys have the same room for any number."""
+    size = config.batch_size if isinstance(config, EvalConfig) and not config.use_vllm else 1
+    while size > 1:
+        size //= 2
+        yield {"batch_size": size}
+
+
 def _sleeping_engine(config: Any, machine: Machine) -> Iterator[Settings]:
     if machine.on_gpu and getattr(config, "use_vllm", False) and config.vllm_mode == "colocate":
         yield {"vllm_enable_sleep_mode": True}
@@ -86,6 +95,7 @@ def _adapter(config: Any, machine: Machine) -> Iterator[Settings]:
 
 KNOBS: Sequence[Callable[[Any, Machine], Iterator[Settings]]] = (
     _smaller_micro_batches,
+    _fewer_at_once,
     _sleeping_engine,
     _checkpointing,
     _smaller_weights,

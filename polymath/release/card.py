@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader
 
-from polymath import models
 from polymath.release.provenance import Provenance
 from polymath.stage import BASE
 
@@ -36,12 +35,12 @@ class Row(NamedTuple):
         return "better" if difference > 0 else "worse"
 
 
-def card(own: Provenance, dtype: models.Dtype) -> str:
+def card(own: Provenance) -> str:
     """Markdown, with the header that hubs read."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), trim_blocks=True, keep_trailing_newline=True)
     trained = {name: own.recipe["domains"][name] for name in _domains(own)}
     return environment.get_template("card.md.j2").render(
-        own=own, dtype=dtype, rows=rows(own.scores, own.stage), domains=trained, stages=own.recipe["stages"]
+        own=own, rows=rows(own.scores, own.stage), domains=trained, stages=own.recipe["stages"]
     )
 
 

@@ -24,9 +24,12 @@ def export(
     target: Annotated[Path, typer.Argument(help="The folder to write.")],
     stage: Annotated[str | None, typer.Option(help="Whose model; the last one's where not given.")] = None,
     form: Annotated[Form | None, typer.Option(help="adapter where the stage trained one, else merged.")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Of merged weights.")] = "bfloat16",
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Of merged weights; bfloat16 where that says the same, else float32.")
+    ] = None,
 ) -> None:
     """Write a trained model as others load it, with a card and with where all of it came from."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read on import, and by what reads GGUF files, unlike transformers' own
     from transformers.utils import logging as transformers_logging
 
     from polymath.models import is_adapter
@@ -45,7 +48,10 @@ def export(
     except (ValueError, OSError, ImportError) as error:
         stop(f"{error}; nothing was written")
     own = known.comparison
-    say(f"{target}: stage {known.stage} as {known.form}, {len(known.files)} files")
+    kept = f" in {known.dtype}" if known.dtype else ""
+    say(f"{target}: stage {known.stage} as {known.form}{kept}, {len(known.files)} files")
+    if known.dtype == "float32" and dtype is None:
+        say("bfloat16 would have rounded it further from the stage's model than it may be")
     say(f"its log-probabilities are {own.mean:.2g} nats from the stage's on the mean, {own.most:.2g} at most")
     try:
         command(target, "127.0.0.1", 8000, on_cpu=not gpus())

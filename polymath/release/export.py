@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import AutoConfig
 
 from polymath import models
@@ -45,8 +47,8 @@ class Source:
         done = [name for name, own in folders.items() if own.read_state().get("status") == "done"]
         known = [name for name in done if name != BASE and not isinstance(recipe.stages[name], EvalConfig)]
         if not known or (stage is not None and stage not in known):
-            named = f"stage {stage!r}" if stage else "any stage with a model"
-            raise ValueError(f"{run.path}: {named} is not done; done are {', '.join(known) or 'none'}")
+            trained = f"those that trained a model, and are done: {', '.join(known) or 'none'}"
+            raise ValueError(f"{run.path}: {f'stage {stage!r} is none of' if stage else 'there is none of'} {trained}")
         stage = stage or known[-1]
         way = [name for name in folders if name in _before(recipe, stage)]
         return cls(
@@ -84,27 +86,51 @@ class Source:
         return str(self.base.resolve()) if self.base.is_symlink() else ""
 
 
-def export(source: Source, form: provenance.Form, dtype: models.Dtype, target: Path) -> provenance.Provenance:
+class SaysOtherThings(ValueError):
+    """What was written is further from the stage's model than the type of its weights may bring it."""
+
+
+def export(source: Source, form: provenance.Form, dtype: models.Dtype | None, target: Path) -> provenance.Provenance:
     """Write the folder `target`, whole or not at all. Raises `ValueError` where the form has no place for the model.
 
-    What is written is loaded again, and has to say what the stage's model says, within the bounds of its type.
+    What is written is loaded again, and has to say what the stage's model says, within the bounds of its type. Where
+    that is not given it is bfloat16, or float32 for a model that says other things once it is rounded.
     """
     if form == "adapter" and not models.is_adapter(source.model):
         raise ValueError(f"stage {source.stage} trained whole weights, no adapter: --form merged writes these")
     texts = _texts(source)
     before = weights.logprobs(models.load_model(source.model, "float32").eval(), texts)
+    if form == "adapter":
+        return _exported(source, form, "float32", target, texts, before)
+    if dtype is None:
+        with suppress(SaysOtherThings):
+            return _exported(source, form, "bfloat16", target, texts, before)
+    return _exported(source, form, dtype or "float32", target, texts, before)
+
+
+def _exported(
+    source: Source,
+    form: provenance.Form,
+    dtype: models.Dtype,
+    target: Path,
+    texts: Sequence[Sequence[int]],
+    before: Sequence[Tensor],
+) -> provenance.Provenance:
     with whole_folder(target) as folder:
         _write(source, form, dtype, folder)
         after = weights.logprobs(_loaded(form, folder, source), texts)
-        comparison = weights.compare(before, after, "float32" if form == "adapter" else dtype)
+        comparison = weights.compare(before, after, dtype)
         if not comparison.holds():
-            raise ValueError(
-                f"what was written says other things than stage {source.stage}: log-probabilities are "
+            rounded = "in bfloat16, which rounds weights, it" if dtype == "bfloat16" else "what was written"
+            raise SaysOtherThings(
+                f"stage {source.stage}: {rounded} says other things than the stage's model: log-probabilities are "
                 f"{comparison.mean:.2g} nats apart on the mean (bound {comparison.mean_bound:g}), and "
-                f"{comparison.most:.2g} at most (bound {comparison.most_bound:g}): try --dtype float32"
+                f"{comparison.most:.2g} at most (bound {comparison.most_bound:g})"
+                + (": leave out --dtype, or take float32" if dtype == "bfloat16" else "")
             )
         known = _described(source, form, folder, comparison)
-        write_text(folder / provenance.CARD, card(known, dtype))
+        known = known.model_copy(update={"dtype": None if form == "adapter" else dtype})
+        write_text(folder / provenance.CARD, card(known))
         known = known.model_copy(update={"files": provenance.digests(folder)})
         provenance.write(known, folder)
     return known

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from polymath.digest import file_digest, model_digest
 from polymath.finding import Finding
+from polymath.models import Dtype
 from polymath.run_dir import write_json
 from polymath.strict import StrictModel
 
@@ -91,6 +92,7 @@ class Provenance(StrictModel):
     made_on: dict[str, Any] = Field(description="The run's manifest: versions, hardware, code.")
     scores: tuple[dict[str, Any], ...]
     comparison: Comparison = Field(description="The exported model beside the stage's.")
+    dtype: Dtype | None = Field(default=None, description="Of merged weights.")
 
 
 def recipe_digest(recipe: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ def command(folder: Path, host: str, port: int, *, on_cpu: bool) -> Command:
     where = ["--host", host, "--port", str(port)]
     if known.form == "gguf":
         return Command(known.name, ["llama-server", "--model", str(folder / f"{known.name}.gguf"), "--jinja", *where])
+    # What `vllm serve` starts, which itself asks for a distribution called vllm, and builds for CPUs have another name
     vllm = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     arguments = [*vllm, *_model(known, folder, on_cpu=on_cpu), *where, "--generation-config", "vllm"]
     arguments += V4 if known.recipe["chat"] == "v4" else ()

@@ -114,6 +114,19 @@ def test_whole_weights_are_those_of_base_and_adapter(run: Path, tmp_path: Path) 
     assert comparison["mean"] < 1e-5 and comparison["tokens"] > 50
 
 
+def test_weights_that_rounding_changes_too_much_stay_float32(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(weights.BOUNDS, "bfloat16", (0.0, 0.0))
+    done = say("export", run, tmp_path / "whole", "--form", "merged")
+    assert done.exit_code == 0 and "as merged in float32" in done.output, done.output
+    assert "weights in float32" in (tmp_path / "whole/README.md").read_text()
+    assert json.loads((tmp_path / "whole/provenance.json").read_text())["dtype"] == "float32"
+    done = say("export", run, tmp_path / "asked", "--form", "merged", "--dtype", "bfloat16")
+    assert done.exit_code == 2 and "in bfloat16, which rounds weights" in done.output
+    assert not (tmp_path / "asked").exists()
+
+
 def test_what_was_changed_is_found(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "got"
     shutil.copytree(exported, folder)
@@ -151,7 +164,10 @@ def test_a_folder_that_says_nothing_clear_is_refused(
 def test_what_cannot_leave_is_refused_and_nothing_written(run: Path, exported: Path) -> None:
     for arguments, fault in (
         ((exported,), "is there already"),
-        ((run.parent / "new", "--stage", "scores"), "stage 'scores' is not done; done are tuned"),
+        (
+            (run.parent / "new", "--stage", "scores"),
+            "stage 'scores' is none of those that trained a model, and are done: tuned",
+        ),
         ((run.parent / "new", "--form", "gguf"), "no name for how this tokenizer splits text"),
     ):
         refused = say("export", run, *arguments)

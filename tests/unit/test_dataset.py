@@ -73,30 +73,37 @@ def test_what_stands_beside_messages_is_read() -> None:
 @pytest.mark.parametrize(
     ("record", "fault"),
     [
-        ({"text": "Hi"}, r"none of its columns \(text\) is the prompt: name it, as in columns.prompt"),
+        ({"text": "Hi"}, r"none of its columns \(text\) is the prompt: name it, as columns.prompt"),
         ({"prompt": "Hi"}, "is the completion"),
         ({"prompt": "", "completion": "Hello"}, "prompt is empty"),
         ({"prompt": "Hi", "completion": ""}, "completion is empty"),
         ({"prompt": "Hi", "completion": " "}, "last answer is empty"),
-        ({"prompt": 3, "completion": "Hello"}, "prompt is int"),
+        ({"prompt": 3, "completion": "Hello"}, "prompt is a number"),
         ({"messages": [ASKED]}, "nothing to learn"),
         ({"messages": [SAID]}, "nothing is asked"),
-        ({"messages": ["Hi"]}, "message 0 is str"),
+        ({"messages": ["Hi"]}, "message 0 is a text"),
         ({"messages": "Hi"}, "no JSON"),
         ({"messages": [{"role": "bishop", "content": "Hi"}, SAID]}, "message 0 has the role 'bishop'; known are"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, SAID]}, "of type 'image_url'"),
-        ({"messages": [{"role": "user", "content": 5}, SAID]}, "message 0 is int"),
+        ({"messages": [{"role": "user", "content": 5}, SAID]}, "message 0 is a number"),
         ({"messages": [{"role": "user", "content": "\ud800"}, SAID]}, "half of a character"),
         ({"messages": [{"role": "user", "content": EOS}, SAID]}, EOS),
         ({"messages": [ASKED, SAID | {"tool_calls": [{"function": {}}]}]}, "call without a name"),
         ({"messages": [ASKED, SAID | {"tool_calls": [{"name": "a", "arguments": "[1]"}]}]}, "list and no object"),
         ({"messages": [ASKED, SAID], "tools": [{"type": "function"}]}, "function without a name"),
+        ({"messages": TRACE, "tools": [WEATHER | {"name": "rain"}]}, "message 1 calls weather, and tools offer rain"),
+        ({"messages": [*TRACE[:2], TRACE[2] | {"tool_call_id": "b"}, SAID]}, "answers the call 'b', which no message"),
         ({"messages": [ASKED, SAID], "tools": "["}, "no JSON"),
     ],
 )
 def test_what_cannot_be_used_is_refused(record: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         conversation(record, {})
+
+
+def test_a_column_that_is_named_and_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match="there is no column 'frage'; its columns are a, b"):
+        conversation({"a": "Hi", "b": "Hello"}, {"prompt": "frage", "completion": "b"})
 
 
 def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
@@ -127,10 +134,11 @@ def test_lines_are_read_whatever_their_file_is_called(tmp_path: Path) -> None:
         ("a.txt", b"", r"\.txt ending; files are \.jsonl"),
         ("a.json", b"{", "no JSON"),
         ("a.json", b"{}", "a list of objects is needed"),
-        ("a.jsonl", b"\xff\xfe{", "not UTF-8 at byte 0"),
+        ("a.jsonl", b"\xff\xfe{", r"a\.jsonl:1: not UTF-8"),
         ("a.parquet", b"PAR1", "no parquet"),
         ("a.csv", b"a,a\n1,2", "a name of its own"),
         ("a.csv", b'a,b\n"1,2', "a.csv:2"),
+        ("a.csv", b"prompt;completion\n1;2", "a.csv:1: one column, 'prompt;completion': is it divided by ';'"),
     ],
 )
 def test_what_is_no_file_of_rows_is_refused(tmp_path: Path, name: str, content: bytes, fault: str) -> None:

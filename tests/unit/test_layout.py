@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"sft", "rl", "distill"}
 PACKAGES = {"polymath", "rewards", *STAGES}
-NAME_THE_STAGES = {"recipe.py", "pipeline.py", "cli.py", "report.py", "summary.py", "estimate.py"}
+NAME_THE_STAGES = {"recipe.py", "pipeline.py", "cli.py", "report.py", "references.py", "summary.py", "estimate.py"}
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 

@@ -76,12 +76,47 @@ def test_functions_are_asked_for_in_v4_and_text_in_the_models_own_way(folder: Pa
         (("mine", "--data", "mine.jsonl", "--column", "prompt"), "each reads prompt=NAME"),
         (("mine", "--data", "mine.jsonl", "--column", "query=a"), "each reads prompt=NAME"),
         (("mine", "--data", "mine.jsonl", "--column", "prompt=frage"), "no row that can be used"),
+        (("no", "--data", "mine.jsonl"), "what YAML reads so"),
+        (("n" * 65, "--data", "mine.jsonl"), "small letters"),
+        (("mine", "--data", "mine.jsonl", "--data", "./mine.jsonl"), "a file is named twice"),
+        (("mine", "--data", "mine.jsonl", "--model", "."), "holds no model"),
     ],
 )
 def test_what_it_cannot_do_is_refused_and_nothing_written(folder: Path, arguments: list[str], fault: str) -> None:
     refused = new(*arguments)
     assert refused.exit_code == 2 and fault in refused.output
     assert [path.name for path in folder.iterdir()] == ["mine.jsonl"]
+
+
+def test_what_a_row_is_not_trained_on_is_told(folder: Path) -> None:
+    rows = [{"prompt": f"p {place}", "chosen": "yes", "rejected": "no"} for place in range(20)]
+    rows += [{"prompt": "long", "chosen": "word " * 10_000}]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = new("pairs", "--data", "pairs.jsonl")
+    assert done.exit_code == 0 and "columns: rejected in 20" in done.output, done.output
+    (note,) = [json.loads(line) for line in (folder / "pairs.rows.jsonl").read_text().splitlines()]
+    assert (note["line"], note["finding"]) == (21, "too long") and "cut off at 4096" in note["detail"]
+    recipe = load_recipe(folder / "pairs.yaml", [])
+    assert recipe.modes["non_think"].max_completion_length == recipe.stages["tuned"].model_dump()["max_length"] == 4096
+
+
+def test_calls_that_their_functions_do_not_take_are_told(folder: Path) -> None:
+    schema = {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]}
+    tool = {"type": "function", "function": {"name": "price", "parameters": schema}}
+
+    def row(place: int, arguments: str) -> str:
+        call = {"type": "function", "function": {"name": "price", "arguments": arguments}}
+        asked = {"role": "user", "content": f"price of {place}"}
+        return json.dumps({"messages": [asked, {"role": "assistant", "tool_calls": [call]}], "tools": [tool]})
+
+    lines = [row(place, '{"item": "a"}') for place in range(20)] + [row(20, "{}"), row(21, '{"item": "a", "itm": 4}')]
+    (folder / "calls.jsonl").write_text("\n".join(lines))
+    assert new("calls", "--data", "calls.jsonl").exit_code == 0
+    notes = [json.loads(line) for line in (folder / "calls.rows.jsonl").read_text().splitlines()]
+    assert {note["line"]: note["detail"] for note in notes if note["finding"] == "call"} == {
+        21: "price is called without 'item'",
+        22: "price is called with 'itm', which it does not know",
+    }
 
 
 def test_what_is_there_is_not_written_over(folder: Path) -> None:
@@ -98,6 +133,13 @@ def test_what_is_there_is_not_written_over(folder: Path) -> None:
         ("key AKIAABCDEFGHIJKLMNOP", "AWS key"),
         ("ghp_" + "a1" * 18, "GitHub token"),
         ("password: hunter2hunter2", "password"),
+        ("Passwort: geheim1234", "password"),
+        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG", "password"),
+        ("hf_" + "a1" * 17, "Hugging Face token"),
+        ("glpat-" + "a1" * 10, "GitLab token"),
+        ("sk_live_" + "a1" * 10, "Stripe key"),
+        ("Authorization: Bearer a1b2c3d4e5f6a7b8", "bearer token"),
+        ("postgres://admin:s3cr3tpw@db:5432/x", "password in an address"),
         ("ann@mail.example.org,", "e-mail address"),
         ("the password is not told, and 5 @ 3 is no address", None),
     ],

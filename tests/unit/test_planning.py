@@ -210,6 +210,16 @@ def test_settings_that_fit_are_found_the_cheapest_first(job_for: Callable[..., A
     assert engine and engine.settings and engine.need.total() < one(jobs, "math").total()
 
 
+def test_what_is_scored_at_once_can_be_less(job_for: Callable[..., Any]) -> None:
+    _, jobs = job_for()
+    scores = next(job for job in jobs if job.name == "scores")
+    machine = Machine(False, one(jobs, "scores", Machine(False, None)).total() - 2**20)
+    remedy = knobs.remedy(jobs, scores, machine)
+    assert remedy and remedy.need.fits(machine) and set(remedy.settings) == {"batch_size"}
+    nearest = knobs.remedy(jobs, scores, Machine(False, 2**20))
+    assert nearest and nearest.settings == {"batch_size": 1}
+
+
 def test_a_recipe_is_cut_to_a_few_steps_on_all_of_its_rows(job_for: Callable[..., Any], tmp_path: Path) -> None:
     recipe, _ = job_for(tuned={"max_steps": 100, "save_steps": 50, "learning_rate": 0.5})
     short = shortened(recipe)
@@ -224,8 +234,8 @@ def test_a_recipe_is_cut_to_a_few_steps_on_all_of_its_rows(job_for: Callable[...
         for step, seconds in enumerate([5.0, 1.0, 2.0, 1.5] if name == "tuned" else [], 1):
             append_line(folder.metrics, {"step": step, "time/step": seconds})
     found = timings(recipe, run)
-    assert found["tuned"] == Timing(start=20 - 4.5, step=1.5, steps=100, peak_memory=7)
-    assert found["tuned"].total() == 15.5 + 99 * 1.5
+    assert found["tuned"] == Timing(start=20 - 3 * 1.75, step=1.75, steps=100, peak_memory=7)  # of 2.0 and 1.5
+    assert found["tuned"].total() == 20 + 96 * 1.75
     assert found["scores"].total() == 20 * 2  # 700 prompts are two batches of 512, and 64 are one
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from polymath.recipe import load_recipe, load_resolved, recipe_schema
+from polymath.recipe import Recipe, load_recipe, load_resolved, recipe_schema
 from polymath.source import RecipeError
+from polymath.stage import LoraConfig, TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = ROOT / "recipes/miniature.yaml"
@@ -52,6 +53,67 @@ def test_stages_that_could_run_now_are_in_the_order_of_the_file(tmp_path: Path) 
     recipe.write_text(text + merge.format(name="late"))
     order = load_recipe(recipe).order()
     assert order[-4:] == ["merged", "early", "scores", "late"]
+
+
+ADAPTED = """
+name: adapted
+model: {init: qwen3}
+domains: {math: {kind: math}}
+stages:
+  first: {kind: sft, domains: [math], max_steps: 2, lora: {r: 4, use_rslora: true}}
+  second: {kind: sft, from: first, domains: [math], max_steps: 2}
+  third: {kind: grpo, from: second, domains: [math], max_steps: 2, num_generations: 4, lora: {load_in_4bit: true}}
+"""
+
+
+def adapter_of(recipe: Recipe, stage: str) -> LoraConfig:
+    config = recipe.stages[stage]
+    assert isinstance(config, TrainingConfig) and config.lora
+    return config.lora
+
+
+def test_an_adapter_goes_on_as_it_began(tmp_path: Path) -> None:
+    (tmp_path / "adapted.yaml").write_text(ADAPTED)
+    recipe = load_recipe(tmp_path / "adapted.yaml")
+    first, second, third = (adapter_of(recipe, name) for name in ("first", "second", "third"))
+    assert first == second and (third.r, third.use_rslora, third.load_in_4bit) == (4, True, True)
+    (tmp_path / "resolved.json").write_text(json.dumps(recipe.dump()))
+    assert load_resolved(tmp_path / "resolved.json") == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("second.lora.r=64", "stages.second.lora.r: found 64; the adapter of 'first', which goes on here, has 4"),
+        ("third.lora.use_dora=true", "stages.third.lora.use_dora: found True; the adapter of 'second'"),
+        ("third.lora.target_modules=[q_proj]", ""),  # of all-linear it may be the one
+        ("third.use_vllm=true", "lora.load_in_4bit is not for vLLM"),
+    ],
+)
+def test_an_adapter_that_goes_on_is_not_asked_to_be_another(tmp_path: Path, override: str, says: str) -> None:
+    (tmp_path / "adapted.yaml").write_text(ADAPTED)
+    if not says:
+        assert adapter_of(load_recipe(tmp_path / "adapted.yaml", [override]), "third").r == 4
+        return
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(tmp_path / "adapted.yaml", [override])
+
+
+def test_the_adapter_of_a_folder_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    settings = {"peft_type": "LORA", "r": 8, "lora_alpha": 5, "target_modules": ["q_proj"], "use_dora": True}
+    (tmp_path / "own/adapter_config.json").write_text(json.dumps(settings))
+    text = ADAPTED.replace("{init: qwen3}", f"{{name: {tmp_path / 'own'}}}").replace(
+        ", lora: {r: 4, use_rslora: true}", ""
+    )
+    (tmp_path / "adapted.yaml").write_text(text)
+    lora = adapter_of(load_recipe(tmp_path / "adapted.yaml"), "second")
+    assert (lora.r, lora.lora_alpha, lora.target_modules, lora.use_dora) == (8, 5, ("q_proj",), True)
+    with pytest.raises(RecipeError, match="'base' is an adapter: .*use_dora"):
+        text = text.replace("kind: grpo", "kind: grpo, use_vllm: true").replace("from: second", "from: base")
+        text = text.replace(", lora: {load_in_4bit: true}", "")
+        (tmp_path / "adapted.yaml").write_text(text)
+        load_recipe(tmp_path / "adapted.yaml")
 
 
 def test_the_schema_file_is_fresh() -> None:
