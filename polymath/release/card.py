@@ -39,6 +39,7 @@ def card(own: Provenance) -> str:
     """Markdown, with the header that hubs read."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), trim_blocks=True, keep_trailing_newline=True)
     trained = {name: own.recipe["domains"][name] for name in _domains(own)}
+    environment.globals["adapter"] = _adapter
     return environment.get_template("card.md.j2").render(
         own=own, rows=rows(own.scores, own.stage), domains=trained, stages=own.recipe["stages"]
     )
@@ -54,6 +55,12 @@ def rows(scores: Sequence[Mapping[str, Any]], scored: str) -> list[Row]:
             before, error = (100 * base["accuracy"], 100 * base["stderr"]) if base else (None, 0.0)
             out.append(Row(domain, mode, one["n"], before, error, 100 * one["accuracy"], 100 * one["stderr"]))
     return out
+
+
+def _adapter(settings: Mapping[str, Any]) -> str:
+    """An adapter in a few words."""
+    kinds = [name for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if settings[key]]
+    return ", ".join([f"r {settings['r']}", f"alpha {settings['lora_alpha']}", *kinds])
 
 
 def _domains(own: Provenance) -> list[str]:

@@ -20,7 +20,7 @@ from polymath.recipe import Recipe
 from polymath.release import provenance, weights
 from polymath.release.card import card
 from polymath.release.gguf_file import read_gguf, write_gguf
-from polymath.run_dir import RunDir, read_json, whole_folder, write_text
+from polymath.run_dir import RunDir, StageDir, read_json, whole_folder, write_text
 from polymath.stage import BASE
 from polymath.summary import stage_folders, summarise
 
@@ -57,7 +57,7 @@ class Source:
             model=folders[stage].model,
             base=folders[BASE].model,
             manifest=read_json(run.manifest) or {},
-            stages=[{"name": name} | folders[name].read_state() for name in way],
+            stages=[{"name": name, "adapter": _adapter(folders[name])} | folders[name].read_state() for name in way],
             scores=[own for own in summarise(recipe, run)["scores"] if own["model"] in (BASE, stage)],
         )
 
@@ -172,7 +172,7 @@ def _described(
     model, recipe = source.recipe.model, source.recipe.dump()
     given = model if isinstance(model, models.PretrainedModel) else None
     inside = (folder / provenance.BASE_FOLDER).exists()
-    fields = ("name", "kind", "fingerprint", "data_sha256", "seconds")
+    fields = ("name", "kind", "fingerprint", "data_sha256", "seconds", "adapter")
     return provenance.Provenance(
         name=source.name,
         stage=source.stage,
@@ -202,6 +202,12 @@ def _data(source: Source) -> Iterator[provenance.DataFile]:
         for file in files:
             size, digest = file.stat().st_size, file_digest(file)
             yield provenance.DataFile(domain=name, place=str(file.resolve()), bytes=size, sha256=digest)
+
+
+def _adapter(folder: StageDir) -> dict[str, Any] | None:
+    """The settings of the adapter that a stage left, by which it is known."""
+    settings = read_json(folder.model / models.ADAPTER_FILE)
+    return {name: settings.get(name) for name in ("r", "lora_alpha", "use_rslora", "use_dora")} if settings else None
 
 
 def _before(recipe: Recipe, stage: str) -> set[str]:

@@ -57,6 +57,7 @@ class Stage(StrictModel):
     fingerprint: str | None
     data_sha256: str | None = None
     seconds: float | None = None
+    adapter: dict[str, Any] | None = Field(default=None, description="Of its `adapter_config.json`, what tells of it.")
 
 
 class Comparison(StrictModel):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from polymath import models
@@ -105,6 +106,23 @@ def test_an_adapter_leaves_with_its_base_and_says_the_same_anywhere(exported: Pa
     known = json.loads((elsewhere / "provenance.json").read_text())
     assert known["data"][0]["sha256"] == hashlib.sha256((run.parent / "orders.jsonl").read_bytes()).hexdigest()
     assert [stage["name"] for stage in known["stages"]] == ["base", "tuned"]
+
+
+def test_an_adapter_goes_on_and_the_card_says_what_it_is(
+    run: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    stages = RECIPE.replace("{r: 4}", "{r: 4, use_rslora: true}").partition("  scores:")[0]
+    more = "  more: {kind: sft, from: tuned, domains: [orders], max_steps: 2, per_device_train_batch_size: 8}\n"
+    (tmp_path / "own.yaml").write_text(stages + more)
+    shutil.copy(run.parent / "orders.jsonl", tmp_path)
+    done = polymath(tmp_path, environment)
+    assert done.returncode == 0, done.stderr
+    folders = [tmp_path / "run" / name / "model" for name in ("01-tuned", "02-more")]
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in folders)
+    assert before.keys() == after.keys() and any((before[name] != after[name]).any() for name in before)
+    assert say("export", tmp_path / "run", tmp_path / "out").exit_code == 0
+    card = (tmp_path / "out/README.md").read_text()
+    assert card.count("| r 4, alpha 32, rsLoRA | orders |") == 2
 
 
 def test_whole_weights_are_those_of_base_and_adapter(run: Path, tmp_path: Path) -> None:
