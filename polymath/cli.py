@@ -104,7 +104,7 @@ def new(
 
     path, notes = Path(f"{name}.yaml"), Path(f"{name}.rows.jsonl")
     if not re.fullmatch("[a-z][a-z0-9_-]{0,63}", name) or yaml.safe_load(name) != name:
-        stop(f"NAME {name!r}: small letters, digits, - and _ alone, a letter first; not no, on or what YAML reads so")
+        stop(f"NAME {name!r}: small letters, digits, - and _ alone, a letter first; no and on are values in YAML")
     for place in (path, notes):
         if place.exists():
             stop(f"{place}: is there already; take another NAME, or put it away")

@@ -169,6 +169,13 @@ def share(scores: Sequence[int], rubric: Rubric) -> float:
     return float(sum(w * s for w, s in zip(weights, scores, strict=True)) / (sum(weights) * rubric.scale))
 
 
+def known_share(scores: Sequence[int], rubric: Rubric, known: Sequence[float | None]) -> float:
+    """The same by those criteria alone of which it is known what they are worth; None stands for the others."""
+    places = [place for place, own in enumerate(known) if own is not None]
+    criteria = tuple(rubric.criteria[place] for place in places)
+    return share([scores[place] for place in places], rubric.model_copy(update={"criteria": criteria}))
+
+
 def read_votes(content: str, count: int, rubric: Rubric) -> list[Vote]:
     """A judge's answer as a vote on each of the `count` responses that it was asked about."""
     try:

@@ -3,20 +3,52 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polymath.completion import Completion
-from polymath.judging import Rubric, read_verdict, share
+from polymath.judging import Rubric, known_share, read_verdict, share
 from polymath.strict import StrictModel
 from rewards.base import Verifier, Workbench
 from rewards.score import Score
 
+Label = Annotated[float, Field(ge=0, le=1)]
+
 
 class Labelled(StrictModel):
-    """What a judging task's `answer` holds as JSON: what each response is worth, from 0 to 1, and its rubric."""
+    """What a judging task's `answer` holds as JSON: what each response is worth, from 0 to 1, and its rubric.
 
-    labels: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=1)
+    Of a single response it may be known by criterion: `criteria` has a label for each, or None where nobody knows,
+    as of a style that no verifier checks. A verdict is held beside these alone then, whatever it says of the others.
+    """
+
+    labels: tuple[Label, ...] = Field(min_length=1)
     rubric: Rubric
+    criteria: tuple[Label | None, ...] = ()
+
+    @model_validator(mode="after")
+    def _criteria_are_the_rubrics(self) -> "Labelled":
+        if self.criteria and (len(self.labels) > 1 or len(self.criteria) != len(self.rubric.criteria)):
+            raise ValueError("criteria has a label for each criterion of a single response")
+        if self.criteria and all(own is None for own in self.criteria):
+            raise ValueError("criteria knows of none: leave it out")
+        return self
+
+    def given(self, scores: Sequence[int]) -> list[float]:
+        """What a verdict's scores say of each response, from 0 to 1."""
+        if self.criteria:
+            return [known_share(scores, self.rubric, self.criteria)]
+        return [share(scores, self.rubric)] if len(self.labels) == 1 else [own / self.rubric.scale for own in scores]
+
+    def distance(self, scores: Sequence[int]) -> float:
+        """How far the scores are from the labels, from 0 to 1: a mean over responses, or by weight over criteria."""
+        if not self.criteria:
+            return sum(abs(a - b) for a, b in zip(self.given(scores), self.labels, strict=True)) / len(self.labels)
+        known = [
+            (own.weight, abs(score / self.rubric.scale - label))
+            for own, score, label in zip(self.rubric.criteria, scores, self.criteria, strict=True)
+            if label is not None
+        ]
+        return sum(weight * apart for weight, apart in known) / sum(weight for weight, _ in known)
 
 
 class Judgment(Verifier):
@@ -29,8 +61,8 @@ class Judgment(Verifier):
     form: Literal["agreement", "best", "distance"] = Field(
         default="agreement",
         description="`agreement`: 1 where the label's side of the scale is met, or the best response has the highest "
-        "score. `best`: the same as 1 and -1 (DeepSeek-GRM). `distance`: 1 - |s' - s|, a mean over responses "
-        "(DeepSeekMath-V2).",
+        "score. `best`: the same as 1 and -1 (DeepSeek-GRM). `distance`: 1 - |s' - s|, a mean over responses, or over "
+        "the criteria of which it is known whether they are met (DeepSeekMath-V2).",
     )
 
     async def _applied(self, completion: Completion, bench: Workbench) -> Score | None:
@@ -49,12 +81,8 @@ class Judgment(Verifier):
             scores = read_verdict(completion.content, count, rubric.scale)
         except ValueError as error:
             return Score(self._least(), {"agrees": 0.0}, (str(error),))
-        given = [share(scores, rubric)] if len(labels) == 1 else [own / rubric.scale for own in scores]
-        agrees = agree(given, labels)
-        if self.form == "distance":
-            value = 1 - sum(abs(a - b) for a, b in zip(given, labels, strict=True)) / len(labels)
-        else:
-            value = 1.0 if agrees else self._least()
+        agrees = agree(task.given(scores), labels)
+        value = 1 - task.distance(scores) if self.form == "distance" else 1.0 if agrees else self._least()
         return Score(value, {"agrees": float(agrees)}, () if agrees else ("another verdict",))
 
 

@@ -3,7 +3,8 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -11,7 +12,16 @@ from polymath.chat import Format
 from polymath.completion import Completion
 from polymath.data import judging_row
 from polymath.domains.task import question
-from polymath.judging import Rubric, Vote, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
+from polymath.judging import (
+    Rubric,
+    Vote,
+    judge_prompt,
+    known_share,
+    read_rubric,
+    read_votes,
+    rubric_prompt,
+    unreadable,
+)
 from polymath.run_dir import StageDir, append_line, read_lines
 from rewards import RubricReward
 from rl.comparisons import Comparison
@@ -20,9 +30,16 @@ from rl.judge_config import JudgeSettings
 Batch = dict[str, Any]
 T = TypeVar("T")
 Ask = Callable[[list[Batch]], object]  # samples rows, and puts what was written into each as `sample`
-Labelled = tuple[Batch, float]  # a completion's row, and what its verifier says
 RUBRIC_SCALE = 10  # of the rubrics that a judge writes itself
 RUBRIC_TRIES = 3  # for one task
+
+
+class Labelled(NamedTuple):
+    """A completion's row, and what its verifier says: on the whole, and of each criterion that it can check."""
+
+    row: Batch
+    label: float
+    criteria: tuple[float | None, ...] = ()
 
 
 class Judge(Protocol):
@@ -124,7 +141,8 @@ class Dealer:
 
     def labelled(self, shown: Sequence[Labelled]) -> Hand:
         """The same about those whose worth is known, beside which the verdict is held."""
-        return self._hand([row for row, _ in shown], [label for _, label in shown])
+        criteria = shown[0].criteria if len(shown) == 1 else ()
+        return self._hand([own.row for own in shown], [own.label for own in shown], criteria)
 
     def from_people(self, comparison: Comparison) -> Batch:
         """The row that asks about what people have judged."""
@@ -132,26 +150,45 @@ class Dealer:
         row = self._asking(comparison.rubric, comparison.task, comparison.responses, comparison.worth())
         return row | {"of": ["" for _ in comparison.responses]}
 
-    def _hand(self, shown: Sequence[Batch], labels: Sequence[float]) -> Hand:
+    def by_criterion(self, row: Batch, parts: Mapping[str, float]) -> tuple[float | None, ...]:
+        """What a verifier says of each criterion of a task's own rubric, None where it cannot; () where it does not."""
+        rubric = self.rubric(row) if row["sample"].rubric else None
+        places = [str(place) for place in range(1, 1 + len(rubric.criteria))] if rubric else []
+        return tuple(parts.get(place) for place in places) if parts and parts.keys() <= {*places} else ()
+
+    def _hand(self, shown: Sequence[Batch], labels: Sequence[float], criteria: Sequence[float | None] = ()) -> Hand:
         rubric = self.rubric(shown[0])
         assert rubric is not None
-        row = self._asking(rubric, shown[0]["asked"], [own["sample"].content for own in shown], labels)
+        row = self._asking(rubric, shown[0]["asked"], [own["sample"].content for own in shown], labels, criteria)
         return Hand(list(shown), row | {"of": [own["sample"].name for own in shown]})
 
-    def _asking(self, rubric: Rubric, task: str, responses: Sequence[str], labels: Sequence[float]) -> Batch:
-        answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()})
+    def _asking(
+        self,
+        rubric: Rubric,
+        task: str,
+        responses: Sequence[str],
+        labels: Sequence[float],
+        criteria: Sequence[float | None] = (),
+    ) -> Batch:
+        known = {"criteria": list(criteria)} if criteria else {}
+        answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()} | known)
         return judging_row(judge_prompt(rubric, task, responses), answer, self.config.mode(), self.form)
 
 
 def verdict_of(row: Batch) -> tuple[list[float], list[Vote]]:
     """The labels of a judging row, where it has them, and the votes of its verdict on each response.
 
-    A verdict that breaks the format says nothing.
+    A verdict that breaks the format says nothing; one beside labels by criterion says what it says of these.
     """
     answer, own, count = json.loads(row["answer"]), row["sample"], len(row["of"])
     if own.faults:
         return answer["labels"], unreadable(own.faults[0], count)
-    return answer["labels"], read_votes(own.content, count, Rubric.model_validate(answer["rubric"]))
+    rubric, known = Rubric.model_validate(answer["rubric"]), answer.get("criteria")
+    votes = read_votes(own.content, count, rubric)
+    if known and votes[0].parts:
+        scores = [round(part * rubric.scale) for part in votes[0].parts]
+        votes = [replace(votes[0], value=known_share(scores, rubric, known))]
+    return answer["labels"], votes
 
 
 def dealt(rows: Sequence[Batch], most: int, rng: random.Random) -> list[list[Batch]]:
@@ -172,7 +209,7 @@ def contrasts(prompts: Sequence[Sequence[Labelled]], responses: int, rng: random
 
     What is half right is on no side of the scale, and says nothing of a judge.
     """
-    sides = [([own for own in a if own[1] > 0.5], [own for own in a if own[1] < 0.5]) for a in prompts]
+    sides = [([own for own in a if own.label > 0.5], [own for own in a if own.label < 0.5]) for a in prompts]
     if responses == 1:
         right, wrong = ([own for side in sides for own in side[place]] for place in (0, 1))
         pairs = zip(rng.sample(right, len(right)), rng.sample(wrong, len(wrong)), strict=False)

@@ -231,10 +231,10 @@ class Jury:
 
     def _fresh_hands(self, fresh: Sequence[Batch]) -> list[Batch]:
         """What the policy answers now, shown as votes are asked for: alone, or several answers to a prompt together."""
-        known = list(zip(fresh, self._labels(fresh), strict=True))
+        known = self._labelled(fresh)
         size = self.config.responses
         hands = [known[start : start + size] for start in range(0, len(known), size)]
-        hands = [[own for own in hand if self.dealer.can_be_judged(own[0])] for hand in hands]
+        hands = [[own for own in hand if self.dealer.can_be_judged(own.row)] for hand in hands]
         return [self.dealer.labelled(hand).row for hand in hands if len(hand) == size]
 
     def _fitting(self, rows: Sequence[Batch]) -> list[Batch]:
@@ -247,20 +247,24 @@ class Jury:
             self.seconds += time.perf_counter() - started
             self.keep(rows, purpose)
 
-    def _labels(self, rows: Sequence[Batch]) -> list[float]:
-        """What verifiers say of completions, from 0 to 1."""
+    def _labelled(self, rows: Sequence[Batch]) -> list[Labelled]:
+        """Completions with what verifiers say of them, from 0 to 1."""
         scores = asyncio.run(self.scorer.bench.verify([row["sample"] for row in rows]))
-        return [min(max(score.value, 0.0), 1.0) for score in scores]
+        return [
+            Labelled(row, min(max(score.value, 0.0), 1.0), self.dealer.by_criterion(row, score.parts))
+            for row, score in zip(rows, scores, strict=True)
+        ]
 
     def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> dict[str, list[list[Labelled]]]:
         """Hands of answers whose worth is known, of each domain."""
         self.dealer.write_rubrics(rows, self.step)
         # Of each domain's prompts, by what they say
         answers: dict[str, dict[str, dict[str, Labelled]]] = {}
-        for row, label in zip(rows, self._labels(rows), strict=True):
+        for own in self._labelled(rows):
+            row = own.row
             if self.dealer.can_be_judged(row):
                 prompts = answers.setdefault(row["domain"], {})
-                prompts.setdefault(row["prompt"], {})[row["sample"].content] = row, label
+                prompts.setdefault(row["prompt"], {})[row["sample"].content] = own
         return {
             name: contrasts([list(own.values()) for own in prompts.values()], self.config.responses, rng)
             for name, prompts in answers.items()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from polymath.judging import Criterion, Rubric, judge_prompt, read_verdict, shar
 from polymath.sandbox_config import SandboxConfig
 from rewards import open_bench
 from rewards.gold import check_gold
-from rewards.judgment import Judgment
+from rewards.judgment import Judgment, Labelled
 
 TWO = Rubric(criteria=(Criterion(text="short", weight=3), Criterion(text="polite")), reference="Dear all")
 
@@ -164,6 +165,34 @@ def test_what_a_verdict_is_worth(
             judgment = Judgment.model_validate({"form": form})
             (score,) = asyncio.run(judgment([_completion(content, labels)], bench))
             assert score is not None and score.value == pytest.approx(value), form
+
+
+@pytest.mark.parametrize(
+    ("content", "criteria", "agreement", "distance"),
+    [
+        ("Scores: 10, 0", [1.0, None], 1, 1.0),
+        ("Scores: 0, 10", [1.0, None], 0, 0.0),
+        ("Scores: 10, 0", [1.0, 0.0], 1, 1.0),
+        ("Scores: 8, 8", [1.0, 0.0], 1, 1 - (3 * 0.2 + 0.8) / 4),
+    ],
+)
+def test_of_what_nobody_knows_a_verdict_says_what_it_will(
+    content: str, criteria: list[float | None], agreement: float, distance: float
+) -> None:
+    task = {"labels": [1.0], "rubric": TWO.model_dump(), "criteria": criteria}
+    completion = replace(_completion(content, [1.0]), answer=json.dumps(task))
+    with open_bench(SandboxConfig()) as bench:
+        for form, value in (("agreement", agreement), ("distance", distance)):
+            (score,) = asyncio.run(Judgment.model_validate({"form": form})([completion], bench))
+            assert score is not None and score.value == pytest.approx(value), form
+
+
+@pytest.mark.parametrize(
+    ("labels", "criteria"), [([1.0], [1.0]), ([1.0], [None, None]), ([1.0, 0.0], [1.0, 0.0]), ([1.0], [2.0, 0.0])]
+)
+def test_labels_by_criterion_are_those_of_one_response(labels: list[float], criteria: list[float | None]) -> None:
+    with pytest.raises(ValueError, match="criteria"):
+        Labelled.model_validate({"labels": labels, "rubric": TWO.model_dump(), "criteria": criteria})
 
 
 @pytest.mark.parametrize("labels", [[], [7.0], [-0.1]])

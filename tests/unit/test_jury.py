@@ -1,5 +1,6 @@
 """The judge at work: which votes and tasks it is given, what its looks show, and when its votes are a reward."""
 
+import asyncio
 import json
 import random
 import re
@@ -21,6 +22,7 @@ from polymath.chat import V4Format
 from polymath.chat.tokens import EOS
 from polymath.completion import Completion
 from polymath.data import Row
+from polymath.domains.writing import WritingDomain
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Request, Sample, Watch
 from polymath.judging import Criterion, Rubric, Vote, read_rubric, verdict
@@ -31,7 +33,7 @@ from rewards.rubric import mean_vote
 from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
-from rl.hands import Batch, contrasts, dealt
+from rl.hands import Batch, Labelled, contrasts, dealt, verdict_of
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
 from rl.judges import ExternalModel
 from rl.jury import Jury
@@ -125,13 +127,21 @@ def test_completions_are_dealt_into_hands_that_are_as_equal_as_can_be(count: int
     assert sorted(row["place"] for hand in hands for row in hand) == list(range(count))
 
 
+def known(label: float) -> Labelled:
+    return Labelled({}, label)
+
+
 def test_single_cases_are_as_often_right_as_wrong_and_others_have_one_right_answer() -> None:
-    prompts: list[list[Any]] = [[({}, 1.0), ({}, 0.0), ({}, 0.2)], [({}, 0.0), ({}, 0.1)], [({}, 1.0), ({}, 0.5)]]
-    labels = [[label > 0.5 for _, label in hand] for hand in contrasts(prompts, 1, random.Random(0))]
+    prompts: list[list[Any]] = [
+        [known(1.0), known(0.0), known(0.2)],
+        [known(0.0), known(0.1)],
+        [known(1.0), known(0.5)],
+    ]
+    labels = [[own.label > 0.5 for own in hand] for hand in contrasts(prompts, 1, random.Random(0))]
     assert labels == [[True], [False]] * 2
     (hand,) = contrasts(prompts, 3, random.Random(0))
-    assert sum(label > 0.5 for _, label in hand) == 1 and len(hand) == 3
-    assert contrasts([[({}, 1.0), ({}, 0.5)]] * 9, 1, random.Random(0)) == []  # half right is on no side
+    assert sum(own.label > 0.5 for own in hand) == 1 and len(hand) == 3
+    assert contrasts([[known(1.0), known(0.5)]] * 9, 1, random.Random(0)) == []  # half right is on no side
 
 
 def alone(*answers: Judged) -> list[list[Judged]]:
@@ -336,6 +346,27 @@ def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) 
     assert rewards_BR[:, -1].tolist() == [1.0] * 4 and rewards_BR[:, :-1].isnan().all()
     judging(lambda task, response: 10)(tasks)
     assert stage.jury.rewards(tasks)[:, -1].tolist() == [1.0, 0.0] * 2
+
+
+@pytest.mark.parametrize(("form", "worth"), [("agreement", 1.0), ("distance", 1.0)])
+def test_a_verdict_is_held_beside_the_criteria_that_a_verifier_checks(tmp_path: Path, form: str, worth: float) -> None:
+    task = WritingDomain(texts=("email",)).draw(random.Random(3))
+    assert task.rubric is not None
+    right, rows = task.demonstration[-1]["content"], list[Batch]()
+    for place, text in enumerate((right, "so " * 90)):
+        rows.append({"prompt": "<p>", "asked": task.messages[-1]["content"], "domain": "sums", "reward": "writing"})
+        rows[-1] |= {"answer": task.answer, "rubric": task.rubric.model_dump_json()}
+        wrote(rows[-1], text, f"1/{place}")
+    jury = Stage(tmp_path, None).jury
+    tasks = jury.tasks(rows, 2, random.Random(0))
+    assert [json.loads(own["answer"])["criteria"] for own in tasks] == [[1, 1, 1, 1, None], [0, 0, 0, 0, None]]
+    for own, scores in zip(tasks, ((10, 10, 10, 10, 0), (0, 0, 0, 0, 10)), strict=True):
+        wrote(own, verdict(scores))  # an honest judge who thinks otherwise of the style than of the rest
+        own["reward"] = "judgment"
+    assert [verdict_of(own)[1][0].value for own in tasks] == [1.0, 0.0]
+    own = Judgment.model_validate({"form": form})
+    scores = asyncio.run(own([row["sample"] for row in tasks], open_bench(SandboxConfig())))
+    assert [score.value for score in scores if score] == [worth, worth]
 
 
 def a_policy(says: Callable[[int, int], str]) -> Callable[[list[Batch]], None]:

@@ -76,7 +76,7 @@ def test_functions_are_asked_for_in_v4_and_text_in_the_models_own_way(folder: Pa
         (("mine", "--data", "mine.jsonl", "--column", "prompt"), "each reads prompt=NAME"),
         (("mine", "--data", "mine.jsonl", "--column", "query=a"), "each reads prompt=NAME"),
         (("mine", "--data", "mine.jsonl", "--column", "prompt=frage"), "no row that can be used"),
-        (("no", "--data", "mine.jsonl"), "what YAML reads so"),
+        (("no", "--data", "mine.jsonl"), "values in YAML"),
         (("n" * 65, "--data", "mine.jsonl"), "small letters"),
         (("mine", "--data", "mine.jsonl", "--data", "./mine.jsonl"), "a file is named twice"),
         (("mine", "--data", "mine.jsonl", "--model", "."), "holds no model"),
