@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polymath.completion import Completion
 from polymath.judging import read_verdict
@@ -55,6 +55,12 @@ class SelfVerification(RewardConfig):
     name: Literal["self_verification"] = "self_verification"
     answer_weight: float = Field(default=0.76, ge=0)
     assessment_weight: float = Field(default=0.24, ge=0)
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> "SelfVerification":
+        if not self.answer_weight + self.assessment_weight:
+            raise ValueError("answer_weight and assessment_weight are both 0, so that nothing counts: raise one")
+        return self
 
     async def __call__(self, completions: Sequence[Completion], bench: Workbench) -> list[Score | None]:
         return [self._weighed(score) for score in await Assessed()(completions, bench)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
 
 from polymath.chat import Mode
-from polymath.engine.config import EngineConfig
+from polymath.engine.config import ADDRESS, EngineConfig
 from polymath.stage import ModeConfig
 from polymath.strict import StrictModel
 from rl.trust import TrustConfig
@@ -110,7 +110,7 @@ class ExternalJudge(JudgeSettings):
     """Whoever answers at a URL as OpenAI's chat completions do; it reasons as it likes."""
 
     kind: Literal["external"] = "external"
-    url: str = Field(pattern="^https?://", description="http://host:port/v1; chat/completions is added.")
+    url: str = Field(pattern=ADDRESS, description="http://host:port/v1; chat/completions is added.")
     model: str = Field(min_length=1, description="The model's name there.")
     api_key_env: str = Field(default="OPENAI_API_KEY", description="The environment variable that holds the key.")
     temperature: float = Field(default=1.0, ge=0, le=2)

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 from polymath.strict import StrictModel
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters: what vLLM reserves room for
+ADDRESS = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"  # of a server: no query, and no part of a page
 
 
 class EngineConfig(StrictModel):
@@ -17,7 +18,7 @@ class EngineConfig(StrictModel):
         default="colocate", description="vLLM in the learner's process and on its device, or a server of your own."
     )
     vllm_server_base_url: str | None = Field(
-        default=None, pattern="^https?://", description="Of `vllm_mode: server`: http://host:port."
+        default=None, pattern=ADDRESS, description="Of `vllm_mode: server`: http://host:port."
     )
     vllm_gpu_memory_utilization: float = Field(default=0.3, gt=0, lt=1)
     vllm_max_model_length: PositiveInt | None = Field(

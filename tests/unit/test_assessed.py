@@ -80,6 +80,8 @@ def test_what_an_answer_and_its_score_are_worth(
 
 
 def test_the_weights_are_the_recipes_and_other_rows_are_left_alone(bench: Workbench) -> None:
+    with pytest.raises(ValueError, match="both 0"):
+        SelfVerification(answer_weight=0, assessment_weight=0)
     reward = SelfVerification(answer_weight=0.5, assessment_weight=0.5)
     other = replace(wrote("12"), reward="math_answer", answer="12")
     score, none = asyncio.run(reward([wrote("13\nScores: 0"), other], bench))

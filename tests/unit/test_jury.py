@@ -547,6 +547,9 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ({"judge": {"kind": "frozen"}, "rewards": ["rubric"]}, "from"),
         ({"judge": {"kind": "frozen", "from": "base", "share": 0.5}, "rewards": ["rubric"]}, "share"),
         ({"judge": {"kind": "external", "url": "ftp://x", "model": "m"}, "rewards": ["rubric"]}, "url"),
+        ({"judge": {"kind": "external", "url": "http://", "model": "m"}, "rewards": ["rubric"]}, "url"),
+        ({"judge": {"kind": "external", "url": "http://x y/v1", "model": "m"}, "rewards": ["rubric"]}, "url"),
+        ({"judge": {"kind": "external", "url": "http://x/v1?key=1", "model": "m"}, "rewards": ["rubric"]}, "url"),
         (
             {"judge": {"kind": "external", "url": "http://x", "model": "m", "think": "max"}, "rewards": ["rubric"]},
             "take it out",
