@@ -64,7 +64,7 @@ def _differ(given: Any, there: Any) -> bool:
 
 def _going_on(stage: Any, before: LoraConfig) -> Any:
     """The stage with the adapter's settings; checked again, for not every engine takes every adapter."""
-    own = stage.lora.model_dump(include=OF_A_STAGE) if stage.lora else {}
+    own = (stage.lora or LoraConfig()).model_dump(include=OF_A_STAGE)
     lora = before.model_copy(update=own)
     if lora == stage.lora:
         return stage

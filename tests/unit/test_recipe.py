@@ -79,6 +79,8 @@ def test_an_adapter_goes_on_as_it_began(tmp_path: Path) -> None:
     assert first == second and (third.r, third.use_rslora, third.load_in_4bit) == (4, True, True)
     (tmp_path / "resolved.json").write_text(json.dumps(recipe.dump()))
     assert load_resolved(tmp_path / "resolved.json") == recipe
+    recipe = load_recipe(tmp_path / "adapted.yaml", ["first.lora.load_in_4bit=true"])
+    assert not adapter_of(recipe, "second").load_in_4bit  # that is a stage's own
 
 
 @pytest.mark.parametrize(
