@@ -163,27 +163,25 @@ def read_verdict(content: str, count: int, scale: int) -> tuple[int, ...]:
     return scores
 
 
-def share(scores: Sequence[int], rubric: Rubric) -> float:
-    """What one response is worth by its criteria's scores, by weight, from 0 to 1."""
-    weights = [Fraction(own.weight) for own in rubric.criteria]  # the middle of the scale is 0.5, however they round
+def share(scores: Sequence[int], rubric: Rubric, known: Sequence[float | None] = ()) -> float:
+    """What one response is worth by its criteria's scores, by weight, from 0 to 1.
+
+    Where labels are `known` by criterion, None standing for what nobody knows, those alone count that have one.
+    """
+    counts = [own is not None for own in known] or [True] * len(rubric.criteria)
+    # The middle of the scale is 0.5, however weights round
+    weights = [Fraction(own.weight) * own_counts for own, own_counts in zip(rubric.criteria, counts, strict=True)]
     return float(sum(w * s for w, s in zip(weights, scores, strict=True)) / (sum(weights) * rubric.scale))
 
 
-def known_share(scores: Sequence[int], rubric: Rubric, known: Sequence[float | None]) -> float:
-    """The same by those criteria alone of which it is known what they are worth; None stands for the others."""
-    places = [place for place, own in enumerate(known) if own is not None]
-    criteria = tuple(rubric.criteria[place] for place in places)
-    return share([scores[place] for place in places], rubric.model_copy(update={"criteria": criteria}))
-
-
-def read_votes(content: str, count: int, rubric: Rubric) -> list[Vote]:
-    """A judge's answer as a vote on each of the `count` responses that it was asked about."""
+def read_votes(content: str, count: int, rubric: Rubric, known: Sequence[float | None] = ()) -> list[Vote]:
+    """A judge's answer as a vote on each of the `count` responses that it was asked about; `known` as in `share`."""
     try:
         scores = read_verdict(content, count if count > 1 else len(rubric.criteria), rubric.scale)
     except ValueError as error:
         return unreadable(str(error), count)
     if count == 1:
-        return [Vote(share(scores, rubric), tuple(own / rubric.scale for own in scores))]
+        return [Vote(share(scores, rubric, known), tuple(own / rubric.scale for own in scores))]
     return [Vote(own / rubric.scale, place=place) for place, own in enumerate(scores, 1)]
 
 

@@ -1,12 +1,12 @@
 """Adapters that go on: a stage whose `from` holds one trains that one, whatever of it the recipe leaves unsaid."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from polymath import models
 from polymath.models import PretrainedModel
+from polymath.run_dir import read_json
 from polymath.source import Problem
 from polymath.stage import BASE, LoraConfig, ModelStageConfig, TrainingConfig
 
@@ -77,7 +77,9 @@ def _in_folder(model: Any) -> LoraConfig | None:
     if folder is None or not models.is_adapter(folder):
         return None
     try:
-        settings = json.loads((folder / models.ADAPTER_FILE).read_text(encoding="utf-8"))
+        settings = read_json(folder / models.ADAPTER_FILE) or {}
+        if settings.get("peft_type") != "LORA":
+            return None
         fields = LoraConfig.model_fields.keys() - OF_A_STAGE
         return LoraConfig.model_validate({name: settings[name] for name in fields if settings.get(name) is not None})
     except (ValueError, OSError, TypeError, AttributeError):

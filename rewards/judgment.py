@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from polymath.completion import Completion
-from polymath.judging import Rubric, known_share, read_verdict, share
+from polymath.judging import Rubric, read_verdict, share
 from polymath.strict import StrictModel
 from rewards.base import Verifier, Workbench
 from rewards.score import Score
@@ -35,9 +35,9 @@ class Labelled(StrictModel):
 
     def given(self, scores: Sequence[int]) -> list[float]:
         """What a verdict's scores say of each response, from 0 to 1."""
-        if self.criteria:
-            return [known_share(scores, self.rubric, self.criteria)]
-        return [share(scores, self.rubric)] if len(self.labels) == 1 else [own / self.rubric.scale for own in scores]
+        if len(self.labels) == 1:
+            return [share(scores, self.rubric, self.criteria)]
+        return [own / self.rubric.scale for own in scores]
 
     def distance(self, scores: Sequence[int]) -> float:
         """How far the scores are from the labels, from 0 to 1: a mean over responses, or by weight over criteria."""

@@ -4,7 +4,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -16,7 +15,6 @@ from polymath.judging import (
     Rubric,
     Vote,
     judge_prompt,
-    known_share,
     read_rubric,
     read_votes,
     rubric_prompt,
@@ -183,12 +181,8 @@ def verdict_of(row: Batch) -> tuple[list[float], list[Vote]]:
     answer, own, count = json.loads(row["answer"]), row["sample"], len(row["of"])
     if own.faults:
         return answer["labels"], unreadable(own.faults[0], count)
-    rubric, known = Rubric.model_validate(answer["rubric"]), answer.get("criteria")
-    votes = read_votes(own.content, count, rubric)
-    if known and votes[0].parts:
-        scores = [round(part * rubric.scale) for part in votes[0].parts]
-        votes = [replace(votes[0], value=known_share(scores, rubric, known))]
-    return answer["labels"], votes
+    rubric = Rubric.model_validate(answer["rubric"])
+    return answer["labels"], read_votes(own.content, count, rubric, answer.get("criteria", ()))
 
 
 def dealt(rows: Sequence[Batch], most: int, rng: random.Random) -> list[list[Batch]]:

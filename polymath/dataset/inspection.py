@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from polymath.chat import Segment
 from polymath.dataset.layouts import Conversation
@@ -112,13 +113,17 @@ def misfits(own: Conversation) -> Iterator[str]:
     offered = {tool["function"]["name"]: tool["function"].get("parameters") for tool in own.tools}
     for message in own.messages:
         for call in message.get("tool_calls") or ():
-            name, given = call["function"]["name"], call["function"]["arguments"]
-            schema = offered.get(name)
-            if not isinstance(schema, dict) or not isinstance(known := schema.get("properties"), dict):
-                continue
-            yield from (f"{name} is called without {own!r}" for own in schema.get("required") or () if own not in given)
-            if not schema.get("additionalProperties"):
-                yield from (f"{name} is called with {own!r}, which it does not know" for own in given.keys() - known)
+            yield from _misfits(call["function"], offered.get(call["function"]["name"]))
+
+
+def _misfits(call: Mapping[str, Any], schema: Any) -> Iterator[str]:
+    """Of one call, as far as the schema says anything of its arguments."""
+    schema = schema if isinstance(schema, dict) else {}
+    name, given, needed, known = call["name"], call["arguments"], schema.get("required"), schema.get("properties")
+    if isinstance(needed, list):
+        yield from (f"{name} is called without {key!r}" for key in needed if key not in given)
+    if isinstance(known, dict) and not schema.get("additionalProperties"):
+        yield from (f"{name} is called with {key!r}, which it does not know" for key in given if key not in known)
 
 
 def _languages(conversations: Sequence[Conversation], language_of: Callable[[str], str | None]) -> Iterator[str]:

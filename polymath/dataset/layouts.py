@@ -77,7 +77,7 @@ def _check_results(messages: Sequence[Message]) -> None:
         if own["role"] == "tool":
             open_calls -= 1
             asked = own.get("tool_call_id")
-            if asked and named and asked not in named:
+            if asked and named and str(asked) not in named:
                 raise ValueError(f"message {place} answers the call {asked!r}, which no message before it makes")
         if open_calls < 0:
             raise ValueError(f"message {place} is what a tool said, and no call before it asks for that")

@@ -14,6 +14,7 @@ from polymath.chat.tokens import EOS
 from polymath.data import held_out_rows, training_rows
 from polymath.dataset import reading
 from polymath.dataset.files import records
+from polymath.dataset.inspection import misfits
 from polymath.dataset.layouts import conversation
 from polymath.domains import held_out_tasks, is_held_out, training_tasks
 from polymath.domains.dataset import DatasetDomain
@@ -99,6 +100,17 @@ def test_what_stands_beside_messages_is_read() -> None:
 def test_what_cannot_be_used_is_refused(record: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         conversation(record, {})
+
+
+def test_calls_may_be_numbered() -> None:
+    numbered = [TRACE[0], TRACE[1] | {"tool_calls": [CALL | {"id": 7}]}, TRACE[2] | {"tool_call_id": 7}, SAID]
+    assert len(conversation({"messages": numbered, "tools": [WEATHER]}, {}).messages) == 4
+
+
+@pytest.mark.parametrize("parameters", [None, {}, {"required": True}, {"properties": []}])
+def test_a_function_that_says_little_takes_every_call(parameters: Any) -> None:
+    own = conversation({"messages": TRACE, "tools": [{"name": "weather", "parameters": parameters}]}, {})
+    assert not [*misfits(own)]
 
 
 def test_a_column_that_is_named_and_not_there_is_told_with_those_that_are() -> None:

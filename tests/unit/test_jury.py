@@ -348,8 +348,8 @@ def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) 
     assert stage.jury.rewards(tasks)[:, -1].tolist() == [1.0, 0.0] * 2
 
 
-@pytest.mark.parametrize(("form", "worth"), [("agreement", 1.0), ("distance", 1.0)])
-def test_a_verdict_is_held_beside_the_criteria_that_a_verifier_checks(tmp_path: Path, form: str, worth: float) -> None:
+@pytest.mark.parametrize("form", ["agreement", "distance"])
+def test_a_verdict_is_held_beside_the_criteria_that_a_verifier_checks(tmp_path: Path, form: str) -> None:
     task = WritingDomain(texts=("email",)).draw(random.Random(3))
     assert task.rubric is not None
     right, rows = task.demonstration[-1]["content"], list[Batch]()
@@ -364,9 +364,9 @@ def test_a_verdict_is_held_beside_the_criteria_that_a_verifier_checks(tmp_path: 
         wrote(own, verdict(scores))  # an honest judge who thinks otherwise of the style than of the rest
         own["reward"] = "judgment"
     assert [verdict_of(own)[1][0].value for own in tasks] == [1.0, 0.0]
-    own = Judgment.model_validate({"form": form})
-    scores = asyncio.run(own([row["sample"] for row in tasks], open_bench(SandboxConfig())))
-    assert [score.value for score in scores if score] == [worth, worth]
+    with open_bench(SandboxConfig()) as bench:
+        scores = asyncio.run(Judgment.model_validate({"form": form})([row["sample"] for row in tasks], bench))
+    assert [score.value for score in scores if score] == [1.0, 1.0]
 
 
 def a_policy(says: Callable[[int, int], str]) -> Callable[[list[Batch]], None]:

@@ -68,6 +68,13 @@ def test_a_base_in_4_bits_is_small_and_stays_as_it_is(base: Path, tmp_path: Path
     assert again.base_model.model.model.layers[0].mlp.up_proj.base_layer.weight.dtype == torch.float32
 
 
+def test_a_target_that_no_module_has_is_named_beside_those_that_there_are(base: Path) -> None:
+    model = models.load_model(base, "float32")
+    with pytest.raises(ValueError, match="no module of the model is called 'nope'; known are .*q_proj"):
+        adapted(model, base, target_modules=["q_proj", "nope"])
+    assert adapted(model, base, target_modules=["self_attn.q_proj"]).active_peft_config.target_modules
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -88,17 +88,27 @@ def test_an_adapter_goes_on_as_it_began(tmp_path: Path) -> None:
     [
         ("second.lora.r=64", "stages.second.lora.r: found 64; the adapter of 'first', which goes on here, has 4"),
         ("third.lora.use_dora=true", "stages.third.lora.use_dora: found True; the adapter of 'second'"),
-        ("third.lora.target_modules=[q_proj]", ""),  # of all-linear it may be the one
         ("third.use_vllm=true", "lora.load_in_4bit is not for vLLM"),
     ],
 )
 def test_an_adapter_that_goes_on_is_not_asked_to_be_another(tmp_path: Path, override: str, says: str) -> None:
     (tmp_path / "adapted.yaml").write_text(ADAPTED)
-    if not says:
-        assert adapter_of(load_recipe(tmp_path / "adapted.yaml", [override]), "third").r == 4
-        return
     with pytest.raises(RecipeError, match=says):
         load_recipe(tmp_path / "adapted.yaml", [override])
+
+
+def test_modules_that_all_linear_may_have_been_are_no_others(tmp_path: Path) -> None:
+    (tmp_path / "adapted.yaml").write_text(ADAPTED)
+    recipe = load_recipe(tmp_path / "adapted.yaml", ["third.lora.target_modules=[q_proj]"])
+    assert adapter_of(recipe, "third").target_modules == "all-linear"
+
+
+def test_an_adapter_of_another_kind_is_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
+    text = ADAPTED.replace("{init: qwen3}", f"{{name: {tmp_path}}}").replace(", lora: {r: 4, use_rslora: true}", "")
+    (tmp_path / "adapted.yaml").write_text(text)
+    stage = load_recipe(tmp_path / "adapted.yaml").stages["second"]
+    assert isinstance(stage, TrainingConfig) and stage.lora is None
 
 
 def test_the_adapter_of_a_folder_goes_on(tmp_path: Path) -> None:
