@@ -11,15 +11,7 @@ from polymath.chat import Format
 from polymath.completion import Completion
 from polymath.data import judging_row
 from polymath.domains.task import question
-from polymath.judging import (
-    Rubric,
-    Vote,
-    judge_prompt,
-    read_rubric,
-    read_votes,
-    rubric_prompt,
-    unreadable,
-)
+from polymath.judging import Rubric, Vote, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
 from polymath.run_dir import StageDir, append_line, read_lines
 from rewards import RubricReward
 from rl.comparisons import Comparison

@@ -75,19 +75,19 @@ def _tell(jobs: Sequence[StageJob], machine: Machine, known: Mapping[str, Timing
 
 
 def _verdict(survey: Survey, machine: Machine) -> int:
-    where, room = "a GPU" if machine.on_gpu else "the host", machine.memory
-    if room is None:
+    where, there = "a GPU" if machine.on_gpu else "the host", machine.memory
+    if there is None:
         say(f"memory: how much {where} has, nobody says (nvidia-smi is missing?)")
         return 0
     if not survey.remedies:
-        say(f"memory: every stage fits into the {_size(room)} GiB of {where}")
+        say(f"memory: every stage fits into the {_size(there)} GiB of {where}")
         return 0
     cannot = {need.stage for need in survey.least if not need.fits(machine)}
     needs = {need.stage: need for need in survey.most}
     for name, remedy in survey.remedies.items():
         need = needs[name]
         does = "does not fit" if name in cannot else "does not fit once completions are as long as they may be"
-        say(f"memory: stage {name} {does}: {_size(need.total())} GiB at {need.moment}, {where} has {_size(room)}")
+        say(f"memory: stage {name} {does}: {_size(need.total())} GiB at {need.moment}, {where} has {_size(there)}")
         if remedy is None:
             say("  no setting is known to help: take a smaller model or a larger device, or let it write less")
             continue
