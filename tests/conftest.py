@@ -1,6 +1,7 @@
 """What several tests share: random conversations in everything that the V4 format can express."""
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -57,6 +58,17 @@ VALUES: tuple[Any, ...] = (
     *(*TEXTS, 0, -1, 3.5, 1e-7, 10**20, True, False, None, [], {}, "7", "true", "null"),
     *([1, "\u00e9", None], {"a": [True, {"\u00fc": "<b>"}], "": 2}, {"k": "\U0001f642"}),
 )
+
+
+def pytest_collection() -> None:
+    """The import of torch and others makes millions of objects, and each look for garbage reads all of them again."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so that no look for garbage need read it."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

