@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -73,9 +73,9 @@ class Place:
     port: int  # where the first one waits for the others
 
 
-def start(job: StageJob, runner: str, slots: Sequence[int], preload: Iterable[str]) -> StageProcesses:
+def start(job: StageJob, runner: str, slots: Sequence[int]) -> StageProcesses:
     """Start `runner.run(job, report)` in a process for each of these slots."""
-    context, port, running = _context(preload), _free_port(), {}
+    context, port, running = _context(), _free_port(), {}
     for rank, slot in enumerate(slots):
         ours, theirs = context.Pipe(duplex=False)
         own, place = replace(job, rank=rank), Place(slot, len(slots), port)
@@ -86,12 +86,12 @@ def start(job: StageJob, runner: str, slots: Sequence[int], preload: Iterable[st
     return StageProcesses(running, slots)
 
 
-def call(function: str, *given: Any, preload: Iterable[str]) -> Any:
+def call(function: str, *given: Any) -> Any:
     """What `module:name` returns in a process of its own, which imports what the command never does.
 
     RuntimeError where it raised, with what it said.
     """
-    context = _context(preload)
+    context = _context()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(function, given, theirs), daemon=True)
     process.start()
@@ -122,13 +122,13 @@ def _free_port() -> int:
         return int(own.getsockname()[1])
 
 
-def _context(preload: Iterable[str]) -> SpawnContext | ForkServerContext:
+def _context() -> SpawnContext | ForkServerContext:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if gpus():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    context.set_forkserver_preload(["polymath.preloaded"])
     return context
 
 

@@ -235,7 +235,7 @@ class Pipeline:
         if self.done.issuperset(self.plans):
             return
         try:
-            refusals = room.refusals(self.jobs(), self.done, RUNNERS.values())
+            refusals = room.refusals(self.jobs(), self.done)
         except RuntimeError as error:
             self.display.note(f"what the stages need of memory could not be told: {error}")
             return
@@ -286,7 +286,7 @@ class Pipeline:
         job.folder.mkdir(parents=True, exist_ok=True)
         self.run_dir.event("resumed" if again else "started", stage=job.name)
         self.display.started(job.name, again)
-        self.running[job.name] = launch.start(job, RUNNERS[job.config.kind], slots, RUNNERS.values())
+        self.running[job.name] = launch.start(job, RUNNERS[job.config.kind], slots)
 
     def _listen(self) -> None:
         """Wait for news from any stage and take it in."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from polymath.console import FAILED, out, say, stop
 from polymath.execution import begun, cut_off, recipe_at, stop_if_no_run, typed, watch
 from polymath.offline import Offline
-from polymath.pipeline import RUNNERS, Pipeline
+from polymath.pipeline import Pipeline
 from polymath.pipeline import plan as stages_of
 from polymath.planning import room
 from polymath.planning.calibration import Timing, shortened, timings
@@ -58,7 +58,7 @@ def _tell(jobs: Sequence[StageJob], machine: Machine, known: Mapping[str, Timing
     """Show the plan and keep it; the command's exit code."""
     try:
         with out.status("counting what each stage takes, and what would make it fit"):
-            survey = room.survey(jobs, machine, RUNNERS.values())
+            survey = room.survey(jobs, machine)
     except RuntimeError as error:
         stop(f"what the stages need cannot be told: {error}", FAILED)
     most, least = survey.most, survey.least

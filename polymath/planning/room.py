@@ -1,6 +1,6 @@
 """What a run refuses: stages that cannot fit into memory, however little they sample; no torch."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from polymath import launch
 from polymath.planning.need import GIB, Machine, Need, Survey
@@ -9,19 +9,19 @@ from polymath.stage import StageJob
 SMALL_MODEL = 64 * 2**20  # bytes of weights, whose stages fit anywhere
 
 
-def survey(jobs: Sequence[StageJob], machine: Machine, preload: Iterable[str]) -> Survey:
+def survey(jobs: Sequence[StageJob], machine: Machine) -> Survey:
     """See `polymath.planning.knobs`. RuntimeError where it cannot be told."""
-    found: Survey = launch.call("polymath.planning.knobs:survey", jobs, machine, preload=preload)
+    found: Survey = launch.call("polymath.planning.knobs:survey", jobs, machine)
     return found
 
 
-def refusals(jobs: Sequence[StageJob], done: Collection[str], preload: Iterable[str]) -> list[str]:
+def refusals(jobs: Sequence[StageJob], done: Collection[str]) -> list[str]:
     """Why stages that are not done cannot run here; none where no model is large. RuntimeError as in `survey`."""
     models = [job.files.model for job in jobs if not job.models]
     if not any(sum(file.stat().st_size for file in folder.glob("*.safetensors")) > SMALL_MODEL for folder in models):
         return []
     machine = Machine.present()
-    found: list[Need] = launch.call("polymath.planning.estimate:needs", jobs, machine, "least", preload=preload)
+    found: list[Need] = launch.call("polymath.planning.estimate:needs", jobs, machine, "least")
     return [_refusal(need, machine) for need in found if need.stage not in done and not need.fits(machine)]
 
 
