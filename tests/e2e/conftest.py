@@ -23,10 +23,10 @@ Polymath = Callable[..., subprocess.CompletedProcess[str]]
 def command(*arguments: str, **settings: object) -> list[str]:
     """A command line with the short settings, each overridden by `settings` (`__` for `.`)."""
     if arguments[0] != "run":
-        return [sys.executable, "-m", "polymath.cli", *arguments]
+        return [sys.executable, "-m", "polymath", *arguments]
     chosen = SHORT | {name.replace("__", "."): value for name, value in settings.items()}
     sets = [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
-    return [sys.executable, "-m", "polymath.cli", *arguments, *sets]
+    return [sys.executable, "-m", "polymath", *arguments, *sets]
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-CLI = [sys.executable, "-m", "polymath.cli"]
+CLI = [sys.executable, "-m", "polymath"]
 KILLED_IN = ["base", "format", "format", "sft-math", "grpo-math", "grpo-agent", "merged", "merged", "merged", "scores"]
 
 

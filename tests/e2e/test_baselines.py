@@ -61,7 +61,7 @@ def run_of(recipe: dict[str, Any], folder: Path, environment: dict[str, str], *g
     command = [
         sys.executable,
         "-m",
-        "polymath.cli",
+        "polymath",
         "run",
         str(folder / "recipe.yaml"),
         "--run-dir",

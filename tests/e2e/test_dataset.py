@@ -36,7 +36,7 @@ OFFLINE = ["--offline"] if subprocess.run(["unshare", "--user", "--net", "true"]
 
 
 def polymath(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "polymath.cli", "run", "own.yaml", "--run-dir", "run", *OFFLINE]
+    command = [sys.executable, "-m", "polymath", "run", "own.yaml", "--run-dir", "run", *OFFLINE]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
 
@@ -63,7 +63,7 @@ def say(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def scored(run: Path, environment: dict[str, str]) -> str:
-    command = [sys.executable, "-m", "polymath.cli", "eval", str(run), "--num-prompts", "2", *OFFLINE]
+    command = [sys.executable, "-m", "polymath", "eval", str(run), "--num-prompts", "2", *OFFLINE]
     settings = environment | {"COLUMNS": "200"}
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

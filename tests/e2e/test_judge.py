@@ -49,7 +49,7 @@ TIMES = re.compile("train_loss|^time/|^memory/|train_runtime|per_second|num_toke
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "polymath.cli", *arguments, str(folder / "run")]
+    return [sys.executable, "-m", "polymath", *arguments, str(folder / "run")]
 
 
 def begin(folder: Path) -> list[str]:

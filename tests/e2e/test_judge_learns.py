@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_policy_learns_from_its_own_votes(seed: int, environment: dict[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "polymath.cli", "run", "recipes/judge_miniature.yaml"]
+    command = [sys.executable, "-m", "polymath", "run", "recipes/judge_miniature.yaml"]
     command += ["--run-dir", str(tmp_path / "run"), "--set", f"seed={seed}"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=880)
     found = json.loads((tmp_path / "run/report/summary.json").read_text())["scores"]

@@ -17,7 +17,7 @@ def test_sft_and_grpo_with_vllm_rollouts(tmp_path: Path) -> None:
     line = [
         sys.executable,
         "-m",
-        "polymath.cli",
+        "polymath",
         "run",
         "recipes/smollm2/math.yaml",
         "--run-dir",

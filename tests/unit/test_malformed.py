@@ -60,7 +60,7 @@ def test_a_malformed_recipe(folder: Path, name: str) -> None:
 
 def test_the_command_line_itself_is_as_quick(folder: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "polymath.cli", "run", "recipes/typo_in_a_field.yaml"]
+    command = [sys.executable, "-m", "polymath", "run", "recipes/typo_in_a_field.yaml"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(DATA.parents[2])})
     assert done.returncode == 2 and "did you mean 'max_steps'" in done.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -252,7 +252,7 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_typo_ends_the_command_at_once_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(MINIATURE.read_text().replace("seed:", "sead:"))
-    command = [sys.executable, "-m", "polymath.cli", "run", "recipe.yaml", "--run-dir", "out"]
+    command = [sys.executable, "-m", "polymath", "run", "recipe.yaml", "--run-dir", "out"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     result = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert result.returncode == 2
