@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
@@ -30,6 +31,12 @@ OURS += ("/.cache", "/.npm", "/.gpu", "/models", "/node_modules")
 pytestmark = pytest.mark.skipif(strongest() == "none", reason="this machine grants no namespaces")
 
 
+class Patient(CodeTests):
+    """The limits are of wall time, and a program that ends by itself may have to wait for a busy machine."""
+
+    name: Literal["patient"] = "patient"  # type: ignore[assignment]
+
+
 @pytest.fixture
 def canaries() -> Iterator[list[Path]]:
     """A file in each shared place that must not change."""
@@ -49,14 +56,15 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judge(log: Path) -> Iterator[Workbench]:
     quick = CodeTests(seconds_per_test=SECONDS, memory_mib=256)
-    with Workbench({**VERIFIERS, "code_tests": quick}, SandboxConfig(), log) as bench:
+    patient = Patient(seconds_per_test=10, memory_mib=256)
+    with Workbench({**VERIFIERS, "code_tests": quick, "patient": patient}, SandboxConfig(), log) as bench:
         yield bench
 
 
-def judged(bench: Workbench, programs: dict[str, str]) -> dict[str, Score]:
+def judged(bench: Workbench, programs: dict[str, str], verifier: str = "code_tests") -> dict[str, Score]:
     completions = [
         Completion(
-            ({"content": program, "reasoning": "", "tool_calls": [], "faults": []},), "code_tests", ANSWER, name=name
+            ({"content": program, "reasoning": "", "tool_calls": [], "faults": []},), verifier, ANSWER, name=name
         )
         for name, program in programs.items()
     ]
@@ -132,4 +140,5 @@ def test_none_is_paid_none_stays_and_nothing_is_left(judge: Workbench, log: Path
 def test_honest_programs_score_as_before(judge: Workbench) -> None:
     """The next thousand, right and wrong in turn."""
     honest = {str(n): f"def add(a, b):\n    c = {n}\n    return a + b{'' if n % 2 else ' + 1'}" for n in range(1000)}
-    assert {name: score.value for name, score in judged(judge, honest).items()} == {str(n): n % 2 for n in range(1000)}
+    scores = {name: score.value for name, score in judged(judge, honest, "patient").items()}
+    assert scores == {str(n): n % 2 for n in range(1000)}
