@@ -31,7 +31,8 @@ def command(*arguments: str, **settings: object) -> list[str]:
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    """Of runs that want the same cores as the tests beside them: a thread that waits lets others go on."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "GOMP_SPINCOUNT": "0"}
 
 
 @pytest.fixture(scope="session")
