@@ -16,7 +16,8 @@ from rewards import Score, Workbench, open_bench
 
 # Files that take longest, which begin first: else one process works at the end while others wait
 LONGEST = ("test_chain", "test_judge", "test_baselines", "test_colocated_engine", "test_dataset", "test_server_engine")
-LONGEST += ("test_verifiers", "test_hostile", "test_wal", "test_sharding", "test_doctor")
+LONGEST += ("test_verifiers", "test_planning", "test_hostile", "test_wal", "test_report", "test_sharding")
+LONGEST += ("test_doctor",)
 Case = tuple[list[dict[str, Any]], Mode, dict[str, Any]]
 
 TASKS = ("action", "query", "authority", "domain", "title", "read_url")
