@@ -26,8 +26,8 @@ class Row:
     `prompt` ends where the model begins to write. `completion` is the demonstration: what the model writes to the end
     of its last turn, and between that what tools answer. `think` is how the mode is rendered, `budget` the most tokens
     that the model may write, `length_penalty` what its reasoning costs. `environment` executes its calls. `answer` is
-    what the verifier named `reward` reads, `rubric` what a judge goes by (`polymath.judging.Rubric` as JSON), and
-    `asked` the messages alone, as a judge is shown them.
+    what the verifier named `reward` reads, `rubric` what a judge goes by (`polymath.judging.Rubric` as JSON), `asked`
+    what the messages say, as a judge is shown it, and `task` the same for one task in every mode, and for no other.
     """
 
     prompt: str
@@ -42,6 +42,7 @@ class Row:
     length_penalty: float = 0.0
     asked: str = ""
     rubric: str = ""
+    task: str = ""
 
 
 def training_rows(
@@ -94,6 +95,7 @@ def _row(domain: str, reward: str, task: Task, mode: str, config: ModeConfig, fo
         length_penalty=config.length_penalty,
         asked="\n\n".join(message["content"] for message in task.messages),
         rubric=task.rubric.model_dump_json() if task.rubric else "",
+        task=_digest([task.messages, task.tools]),
     )
 
 
@@ -158,5 +160,8 @@ def check_budgets(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", lon
 
 def digest(rows: Sequence[Row]) -> str:
     """SHA-256 of the rows' content."""
-    content: list[dict[str, Any]] = [asdict(row) for row in rows]
+    return _digest([asdict(row) for row in rows])
+
+
+def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -62,7 +62,7 @@ class Dealer:
         self, config: JudgeSettings, reward: RubricReward, form: Format, folder: StageDir, judge: Judge
     ) -> None:
         self.config, self.reward, self.form, self.folder, self.judge = config, reward, form, folder, judge
-        self.tries: Counter[str] = Counter()  # at a task's rubric
+        self.tries: Counter[str] = Counter()  # at a task's rubric, by `Row.task`
         self.written: dict[str, Rubric] = {}  # by a judge, for tasks that came without one
 
     def remember(self) -> None:
@@ -79,17 +79,17 @@ class Dealer:
 
     def rubric(self, row: Batch) -> Rubric | None:
         """What a completion is judged by; None where nothing says so."""
-        return self.reward.rubric_of(row["sample"]) or self.written.get(row["asked"])
+        return self.reward.rubric_of(row["sample"]) or self.written.get(row["task"])
 
     def write_rubrics(self, rows: Sequence[Batch], step: int) -> None:
         """Have the judge write one for each task that has none; what is no rubric is asked for again, a few times."""
         if not self.config.writes_rubrics:
             return
-        lacking = dict.fromkeys(row["asked"] for row in rows if self.rubric(row) is None)
+        lacking = {row["task"]: row["asked"] for row in rows if self.rubric(row) is None}
         mode = self.config.mode()
         asked = {
-            task: judging_row(rubric_prompt(task), "", mode, self.form)
-            for task in lacking
+            task: judging_row(rubric_prompt(text), "", mode, self.form)
+            for task, text in lacking.items()
             if self.tries[task] < RUBRIC_TRIES
         }
         asked = {task: row for task, row in asked.items() if self.judge.fits(row)}

@@ -144,7 +144,7 @@ class Jury:
         silent = sum(all(vote.value is None for vote in votes) for votes in asked)
         out = {"judge/without_verdict": silent / len(asked)} if asked else {}
         if self.config.writes_rubrics:
-            lacking = [self.dealer.rubric(row) is None for row in rows if self.dealer.tries[row["asked"]]]
+            lacking = [self.dealer.rubric(row) is None for row in rows if self.dealer.tries[row["task"]]]
             out |= {"judge/without_rubric": sum(lacking) / len(lacking)} if lacking else {}
         return out
 

@@ -21,13 +21,15 @@ from polymath.alarms import Alarm
 from polymath.chat import V4Format
 from polymath.chat.tokens import EOS
 from polymath.completion import Completion
-from polymath.data import Row
+from polymath.data import Row, _row
+from polymath.domains.task import Task, reply
 from polymath.domains.writing import WritingDomain
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Request, Sample, Watch
 from polymath.judging import Criterion, Rubric, Vote, read_rubric, verdict
 from polymath.run_dir import StageDir, read_json, read_lines
 from polymath.sandbox_config import SandboxConfig
+from polymath.stage import ModeConfig
 from rewards import Judgment, OwnVerifier, RubricReward, open_bench
 from rewards.rubric import mean_vote
 from rewards.scorer import Scorer
@@ -53,7 +55,7 @@ def wrote(row: Batch, content: str, name: str = "1/0", faults: tuple[str, ...] =
 
 def sum_row(a: int, b: int, domain: str = "sums") -> Batch:
     asked = {"prompt": f"<{domain}: {a} + {b}>", "asked": f"{a} + {b}", "domain": domain, "rubric": ""}
-    return asked | {"reward": "math_answer", "answer": str(a + b)}
+    return asked | {"reward": "math_answer", "answer": str(a + b), "task": f"{a} + {b}"}
 
 
 def answered(*answers: str, a: int = 2, b: int = 3, domain: str = "sums") -> list[Batch]:
@@ -305,6 +307,28 @@ def test_a_judge_writes_the_rubric_of_a_task_once(tmp_path: Path) -> None:
     again = Stage(tmp_path, honest, writes_rubrics=True)
     again.jury.begin(2)
     assert again.jury.dealer.written == jury.dealer.written and list(jury.dealer.written) == ["2 + 3"]
+
+
+def test_tasks_that_say_the_same_and_are_not_have_a_rubric_each(tmp_path: Path) -> None:
+    def row(role: str, tool: str, mode: str) -> Batch:
+        messages = ({"role": role, "content": "2 + 3"}, {"role": "user", "content": "Go on."})
+        own = Task("a key", messages, (reply("5"),), "5", ({"name": tool, "parameters": {}},))
+        config = ModeConfig(think="non_think")
+        row = vars(_row("sums", "math_answer", own, mode, config, V4Format()))
+        wrote(row, "5")
+        return row
+
+    def write(rows: list[Batch]) -> None:
+        for place, own in enumerate(rows):
+            wrote(own, f"- criterion {place}")
+
+    stage = Stage(tmp_path, None, writes_rubrics=True)
+    stage.jury.dealer.reward, stage.answers = RubricReward(), write
+    rows = [row("system", "add", "non_think"), row("system", "add", "other")]
+    rows += [row("system", "look_up", "non_think"), row("user", "add", "non_think")]
+    stage.jury.dealer.write_rubrics(rows, 1)
+    rubrics = [stage.jury.dealer.rubric(own) for own in rows]
+    assert [own and own.criteria[0].text for own in rubrics] == [f"criterion {place}" for place in (0, 0, 1, 2)]
 
 
 def test_a_judge_that_writes_no_rubric_is_told_of_once(tmp_path: Path) -> None:
