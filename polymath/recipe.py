@@ -191,11 +191,22 @@ def _which_mode(location: Location) -> str:
 def _without_tags(fault: dict[str, Any], data: Any) -> Location:
     """pydantic names the member of a union within the path; the recipe does not, as what it holds shows."""
     path: list[Any] = []
+    tag = None  # of the settings that were entered last, which may have a field of that name
     for part in fault["loc"]:
-        if part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int):
+        if part == tag:
+            tag = None
+        elif part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int):
             data = data[part]
             path.append(part)
+            tag = _tag(path, data)
     return (*path, fault["loc"][-1]) if fault["type"] == "missing" else tuple(path)
+
+
+def _tag(path: Sequence[Any], data: Any) -> Any:
+    """What tells some settings from others of a union."""
+    if not isinstance(data, dict):
+        return None
+    return ("init" if "init" in data else "name") if path == ["model"] else data.get("kind", data.get("name"))
 
 
 def _kinds(location: Location) -> list[str]:

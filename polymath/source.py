@@ -71,32 +71,62 @@ class Source:
         return cls(path, data, lines)
 
     def override(self, location: Location, value: str) -> None:
-        """Set one value, written as YAML; missing mappings on the way are made."""
+        """Set one value, written as YAML; a number in the path is a place in a list.
+
+        Missing mappings on the way are made, and what two keys have in common by an alias is the other's no more.
+        """
+        given = f"--set {'.'.join(map(str, location))}={value}"
         try:
             parsed = yaml.safe_load(value)
         except YAML_ERRORS as error:
-            raise RecipeError([f"--set {'.'.join(map(str, location))}={value}: the value is not YAML"]) from error
-        target: dict[Any, Any] = self.data
-        for key in location[:-1]:
-            if not isinstance(target.get(key), dict):
-                target[key] = {}
-            target = target[key]
-        target[location[-1]] = parsed
-        self.overrides[location] = value
+            raise RecipeError([f"{given}: the value is not YAML"]) from error
+        target: Any = self.data
+        at: Location = ()
+        for name in location[:-1]:
+            key = _key(target, name, at, given)
+            held = target[key] if isinstance(target, list) else target.get(key)
+            target[key] = held.copy() if isinstance(held, dict | list) else {}
+            target, at = target[key], (*at, key)
+        at = (*at, key := _key(target, location[-1], at, given))
+        target[key] = parsed
+        for known in (self.lines, self.overrides):  # what stood there is gone
+            for gone in [own for own in known if own[: len(at)] == at]:
+                del known[gone]
+        self.overrides[at] = value
 
     def where(self, location: Location) -> str:
-        """`file:line`, or the override that set the value, for the deepest key that is known."""
+        """`file:line`, or the override that set the value, for the deepest key that is known.
+
+        Of a key of the file some of whose fields were set from outside, both: either may be what is wrong.
+        """
         for end in range(len(location), 0, -1):
             part = location[:end]
-            if part in self.overrides:
-                return f"--set {'.'.join(map(str, part))}={self.overrides[part]}"
             if part in self.lines:
-                return f"{self.path}:{self.lines[part]}"
+                within = self._within(part) if part == location else ""
+                return f"{self.path}:{self.lines[part]}{f' with {within}' if within else ''}"
+            if within := self._within(part):
+                return within
         return str(self.path)
 
+    def _within(self, location: Location) -> str:
+        """The overrides of a value, or of fields in it."""
+        found = {own: value for own, value in self.overrides.items() if own[: len(location)] == location}
+        return " ".join(f"--set {'.'.join(map(str, own))}={value}" for own, value in found.items())
+
     def holds(self, location: Location) -> bool:
-        """Whether this very key was given, in the file or by an override."""
-        return location in self.lines or location in self.overrides
+        """Whether this key was given, or fields in it, in the file or by an override."""
+        return location in self.lines or bool(self._within(location))
+
+
+def _key(target: Any, name: str | int, at: Location, given: str) -> Any:
+    """What a name in the path of an override is to the value that it leads into."""
+    if not isinstance(target, list):
+        return name
+    if str(name).isdecimal() and int(name) < len(target):
+        return int(name)
+    raise RecipeError(
+        [f"{given}: {'.'.join(map(str, at))} is a list of {len(target)}; {name!r} is no place in it, from 0"]
+    )
 
 
 def _not_yaml(path: Path, error: Exception) -> str:

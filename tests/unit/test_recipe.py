@@ -11,6 +11,8 @@ import pytest
 from polymath.recipe import Recipe, load_recipe, load_resolved, recipe_schema
 from polymath.source import RecipeError
 from polymath.stage import LoraConfig, TrainingConfig
+from rewards import RubricReward
+from rl.config import GrpoConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = ROOT / "recipes/miniature.yaml"
@@ -238,6 +240,88 @@ def test_a_faulty_override_is_quoted(override: str, says: str) -> None:
     with pytest.raises(RecipeError, match=".") as error:
         load_recipe(MINIATURE, [override])
     assert says in str(error.value)
+
+
+JUDGED = """
+name: judged
+model: {init: qwen3}
+domains: {math: {kind: math}}
+defaults: {grpo: {judge: {votes: 1}}}
+stages:
+  first: {kind: sft, domains: [math], max_steps: 2}
+  joint:
+    kind: grpo
+    domains: &domains [math]
+    max_steps: 2
+    rewards:
+      - verifier
+      - name: rubric
+        rubric: &right {criteria: [{text: right}]}
+  last: {kind: grpo, domains: *domains, max_steps: 2, rewards: [{name: rubric, rubric: *right}], judge: {}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("joint.rewards=[verifier, rubrik]", "--set stages.joint.rewards=[verifier, rubrik]: stages.joint.rewards.1: no "),
+        ("joint.rewards=[verifier, {name: rubric, weigt: 1}]",
+         "--set stages.joint.rewards=[verifier, {name: rubric, weigt: 1}]: stages.joint.rewards.1.weigt: unknown"),
+        ("joint.rewards.1.weight=x", "--set stages.joint.rewards.1.weight=x: stages.joint.rewards.1.weight: found 'x'"),
+        ("joint.rewards.1.rubric.criteria.0.txt=x",
+         "--set stages.joint.rewards.1.rubric.criteria.0.txt=x: stages.joint.rewards.1.rubric.criteria.0.txt: unknown"),
+        ("joint.rewards.2=verifier", "--set stages.joint.rewards.2=verifier: stages.joint.rewards is a list of 2; '2' is"),
+        ("joint.rewards.one=verifier", "stages.joint.rewards is a list of 2; 'one' is no place in it, from 0"),
+        ("joint.judge.kind=frozen", "--set stages.joint.judge.kind=frozen: stages.joint.judge.from: is missing"),
+        ("joint.judge.responses=9",
+         "{path}:8 with --set stages.joint.judge.responses=9: stages.joint: judge.responses = 9 completions"),
+        ("last.judge.trust.max_position_bias=0.1",
+         "{path}:16 with --set stages.last.judge.trust.max_position_bias=0.1: stages.last.judge: trust.max_position"),
+        ("modes.brief.max_completion_length=3",
+         "--set modes.brief.max_completion_length=3: modes.brief.think: is missing"),
+    ],
+)  # fmt: skip
+def test_what_an_override_brings_is_not_blamed_on_the_file(tmp_path: Path, override: str, says: str) -> None:
+    path = tmp_path / "judged.yaml"
+    path.write_text(JUDGED)
+    load_recipe(path)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, [override])
+    assert says.replace("{path}", str(path)) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("name: rubric\n", "name: rubric\n        weight: x\n", ":15: stages.joint.rewards.1.weight: found 'x'"),
+        ("      - verifier", "      - {name: language, language: 3}", ":13: stages.joint.rewards.0.language: found 3"),
+        (
+            "      - verifier",
+            "      - {name: language, wieght: 3}",
+            ":13: stages.joint.rewards.0.wieght: unknown field",
+        ),
+        (
+            "{init: qwen3}",
+            "{name: owner/model, revison: x}",
+            ":3: model.revison: unknown field; did you mean 'revision'",
+        ),
+    ],
+)
+def test_a_field_is_told_from_the_name_of_its_settings(tmp_path: Path, old: str, new: str, says: str) -> None:
+    (tmp_path / "judged.yaml").write_text(JUDGED.replace(old, new, 1))
+    with pytest.raises(RecipeError) as error:
+        load_recipe(tmp_path / "judged.yaml")
+    assert f"judged.yaml{says}" in str(error.value)
+
+
+def test_an_override_within_a_list_is_of_that_place_alone(tmp_path: Path) -> None:
+    (tmp_path / "judged.yaml").write_text(JUDGED)
+    overrides = ["joint.rewards.1.weight=0.5", "joint.rewards.1.rubric.criteria.0.text=brief"]
+    recipe = load_recipe(tmp_path / "judged.yaml", overrides)
+    joint, last = (stage for stage in recipe.stages.values() if isinstance(stage, GrpoConfig))
+    texts = [own.rubric.criteria[0].text for stage in (joint, last) for own in stage.rewards if
+             isinstance(own, RubricReward) and own.rubric]  # fmt: skip
+    assert [own.weight for own in joint.rewards] == [1, 0.5] and texts == ["brief", "right"]
 
 
 BROKEN = ["", "- a", "a: [", "\x00", "? {a: 1}\n: 2", "a: !foo 3", "a: 2020-13-45", "a: &a {b: *a}", f"a: {'9' * 5000}"]
