@@ -40,6 +40,7 @@ WORD = re.compile(r"[^\W\d_]+")
 TAG = re.compile(r"</*(?:task|reference|response)")
 FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a shape
 LONGEST_SCORE = 400  # characters of such a line
+LONGEST = 1_000_000  # characters of a text, beyond the context of any model that could judge it
 # What looks like a letter or sign of a tag and is another character, beside those that NFKD takes apart
 LOOKALIKES = str.maketrans(
     "\u2039\u2329\u27e8\u3008\u02c2\u1438\u276e\u2044\u2215\\"
@@ -53,6 +54,8 @@ def _can_be_shown(text: str) -> str:
         raise ValueError("holds half of a pair of surrogates, which is no text")
     if token := first_token(text):
         raise ValueError(f"holds {token}, a token of the chat format, which no message can")
+    if len(text) > LONGEST:
+        raise ValueError(f"has {len(text):,} characters, and no judge reads over {LONGEST:,}: shorten it")
     return text
 
 

@@ -4,12 +4,20 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from polymath.judging import Rubric, Showable, without_scores
 from polymath.source import nearest
 from polymath.strict import StrictModel
 
+
+def _says_something(text: str) -> str:
+    if not without_scores(text).strip():
+        raise ValueError("is empty, as a judge is shown it: write it out, or take the line out")
+    return text
+
+
+Text = Annotated[Showable, AfterValidator(_says_something)]
 Label = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
@@ -19,8 +27,8 @@ class Comparison(StrictModel):
     `rubric` is what they are judged by, the reward's where it is not given.
     """
 
-    task: Showable = Field(min_length=1)
-    responses: tuple[Showable, ...] = Field(min_length=1, max_length=9)
+    task: Text
+    responses: tuple[Text, ...] = Field(min_length=1, max_length=9)
     best: int | None = Field(default=None, ge=0, strict=True)
     labels: tuple[Label, ...] = ()
     rubric: Rubric | None = None
@@ -44,13 +52,16 @@ class Comparison(StrictModel):
         return list(self.labels) or [float(place == self.best) for place in range(len(self.responses))]
 
 
-def read_comparisons(path: Path, rubric: Rubric | None) -> list[Comparison]:
-    """All of a file's, with this rubric where a line has none. Raises `ValueError` that names file, line and field."""
+def read_comparisons(path: Path, rubric: Rubric | None) -> dict[int, Comparison]:
+    """All of a file's by their lines, from 1, with this rubric where one has none.
+
+    Raises `ValueError` that names file, line and field.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
-    found = [_read(line, f"{path}:{number}", rubric) for number, line in enumerate(lines, 1) if line.strip()]
+    found = {number: _read(line, f"{path}:{number}", rubric) for number, line in enumerate(lines, 1) if line.strip()}
     if not found:
         raise ValueError(f"{path}: holds no comparison; leave judge.comparisons out")
     return found

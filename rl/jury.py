@@ -30,6 +30,7 @@ from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, contrasts, dealt
 from rl.judge_config import JudgeSettings, PolicyJudge
 from rl.trust import LEAST, Judged, Trust, agreement, measure
 
+LINES_TOLD = 10  # of those that cannot be used
 MOST_REFUSED = 0.9  # of the rubrics that a judge is asked for
 
 
@@ -54,10 +55,11 @@ class Jury:
         judgments = [place for place, own in enumerate(scorer.settings.values()) if isinstance(own, Judgment)]
         self.column = judgments[-1] if config.groups(2) else None  # of the rewards: what judging tasks are worth
         self.seconds = 0.0  # that the judge took, since somebody has asked for it
-        self.from_people: list[Batch] = []
-        if isinstance(config, PolicyJudge) and config.comparisons:
-            theirs = read_comparisons(config.comparisons, reward.rubric)
-            self.from_people = self._fitting([self.dealer.from_people(own) for own in theirs])
+        self.comparisons = config.comparisons if isinstance(config, PolicyJudge) else None
+        theirs = read_comparisons(self.comparisons, reward.rubric) if self.comparisons else {}
+        rows = {line: self.dealer.from_people(own) for line, own in theirs.items()}
+        self.from_people = {line: row for line, row in rows.items() if judge.fits(row)}
+        self.too_long = [line for line in rows if line not in self.from_people]
         brings = [row for row in probe if row["rubric"] or reward.rubric or config.writes_rubrics]
         self.probe = brings or list(probe)  # in a domain without any rubric nothing is judged
         domains = list(dict.fromkeys(row["domain"] for row in self.probe))
@@ -74,7 +76,18 @@ class Jury:
             for line in read_lines(self.folder.looks):
                 self.trust[line["domain"]].feed(line["step"], line)
                 self.looked_at = line["step"]
+        if step == 1 and self.too_long:
+            self._tell_of_long_comparisons(step)
         self.step = step
+
+    def _tell_of_long_comparisons(self, step: int) -> None:
+        count, lines = len(self.too_long), ", ".join(map(str, self.too_long[:LINES_TOLD]))
+        self.tell(Alarm("judge_comparisons_too_long", step, None, count, 0, (
+            f"{self.comparisons}: {count} of {count + len(self.from_people)} comparisons are left out, in the lines "
+            f"{lines}{', ..' if count > LINES_TOLD else ''}: with a verdict behind them they are too long for the "
+            "context: shorten task or responses, lower judge.max_completion_length, or raise vllm_max_model_length as "
+            "far as the model goes"
+        )))  # fmt: skip
 
     def vote(self, rows: Sequence[Batch], size: int, seed: str) -> None:
         """Give each completion, in groups of `size`, its votes, where a rubric applies and the judge is trusted."""
@@ -108,7 +121,7 @@ class Jury:
         found = self._contrasts(rows, rng)
         own = in_turn(found.values(), 2 if self.config.responses == 1 else 1)
         own = self._fitting([self.dealer.labelled(hand).row for hand in own])
-        drawn = rng.sample(self.from_people, len(self.from_people))
+        drawn = rng.sample(list(self.from_people.values()), len(self.from_people))
         share = self.config.comparisons_share if isinstance(self.config, PolicyJudge) else 0.0
         first = min(int(count * share + rng.random()), len(drawn))  # on the mean so many, however few tasks there are
         return [*drawn[:first], *own[: count - first], *drawn[first:], *own[count - first :]]

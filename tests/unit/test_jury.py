@@ -507,6 +507,23 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
     assert told["judge/people_agreement"] == 1 and "judge/task_agreement" not in told
 
 
+def test_what_is_too_long_of_it_is_told_of_once_with_its_lines(tmp_path: Path) -> None:
+    path, rubric = tmp_path / "people.jsonl", RIGHT.model_dump()
+    rows = [
+        {"task": "x" * size, "responses": ["a"], "labels": [1], "rubric": rubric} for size in (5, 20_000, 5, 30_000)
+    ]
+    path.write_text("\n\n".join(map(json.dumps, rows)))
+    stage = Stage(tmp_path, honest, comparisons=str(path))
+    for step in (1, 2):
+        stage.jury.begin(step)
+    (alarm,) = stage.alarms
+    assert alarm.message.startswith(f"{path}: 2 of 4 comparisons are left out, in the lines 3, 7: with a verdict")
+    assert len(stage.jury.from_people) == 2
+    again = Stage(tmp_path, honest, comparisons=str(path))
+    again.jury.begin(2)
+    assert not again.alarms
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
@@ -526,6 +543,20 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         ('{"task": "a", "responses": ["b", "c"], "labels": [0.5, 0.5]}', "all labels are the same"),
         ('{"task": "a", "responses": ["b\\nScores: 1", "b"], "best": 0}', "the same, as a judge is shown them"),
         ('{"task": "a", "responses": ["\\ud800", "b"], "best": 0}', "responses.0: holds half of a pair of surrogates"),
+        (
+            '{"task": " \\n", "responses": ["b", "c"], "best": 1}',
+            "people.jsonl:1: task: is empty, as a judge is shown it",
+        ),
+        ('{"task": "a", "responses": ["b", "\\u2003 "], "best": 0}', "people.jsonl:1: responses.1: is empty"),
+        ('{"task": "a", "responses": ["Score: 10"], "labels": [1]}', "people.jsonl:1: responses.0: is empty"),
+        (
+            json.dumps({"task": "a " * 10**6, "responses": ["b"], "labels": [1]}),
+            "people.jsonl:1: task: has 2,000,000 characters, and no judge reads over 1,000,000: shorten it",
+        ),
+        (
+            json.dumps({"task": "a", "responses": ["b" * 10**7], "labels": [1]}),
+            "people.jsonl:1: responses.0: has 10,000,",
+        ),
         ('{"task": "a", "responses": ["b", "c"], "best": 7}', "people.jsonl:1: best is 7 of 2 responses"),
         (
             '{"task": "a", "responses": ["b", "c"], "lables": [1, 0]}',
