@@ -1,9 +1,9 @@
 """Judges that are not the policy: each is asked rows, and puts what it says into them as `sample`."""
 
+import hashlib
 import json
 import os
 import time
-import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -48,13 +48,13 @@ class FrozenModel:
     def ask(self, rows: list[Batch]) -> None:
         """All rows at once; of equal ones each has a sample of its own, the same ones after a resume."""
         seen: Counter[str] = Counter()
-        names = []
+        keys = []  # random numbers follow from these
         for row in rows:
             seen[row["prompt"]] += 1
-            names.append(f"judge/{zlib.crc32(row['prompt'].encode()):08x}/{seen[row['prompt']]}")
-        episodes = play_rows(rows, names, self.engine, self.tokenizer, self.form, self.temperature)
+            keys.append(f"judge/{hashlib.sha256(row['prompt'].encode()).hexdigest()[:16]}/{seen[row['prompt']]}")
+        episodes = play_rows(rows, keys, self.engine, self.tokenizer, self.form, self.temperature)
         for row, episode in zip(rows, episodes, strict=True):
-            row["sample"] = read(row, episode.turns, episode.turn_ids, self.tokenizer, self.form, episode.name)
+            row["sample"] = read(row, episode.turns, episode.turn_ids, self.tokenizer, self.form)
 
 
 class _RefusedError(RuntimeError):

@@ -66,6 +66,7 @@ class Jury:
         self.trust = {name: Trust(config.trust, config.remedy, name if domains[1:] else None) for name in domains}
         self.looked_at: int | None = None  # the step of the last look
         self.step = 0
+        self.heard = 0  # verdicts of this step
         self._lacks_rubrics = False  # and somebody was told
 
     def begin(self, step: int) -> None:
@@ -78,7 +79,7 @@ class Jury:
                 self.looked_at = line["step"]
         if step == 1 and self.too_long:
             self._tell_of_long_comparisons(step)
-        self.step = step
+        self.step, self.heard = step, 0
 
     def _tell_of_long_comparisons(self, step: int) -> None:
         count, lines = len(self.too_long), ", ".join(map(str, self.too_long[:LINES_TOLD]))
@@ -254,11 +255,17 @@ class Jury:
         return [row for row in rows if self.judge.fits(row)]
 
     def _hear(self, rows: list[Batch], purpose: str) -> None:
-        if rows:
-            started = time.perf_counter()
-            self.judge.ask(rows)
-            self.seconds += time.perf_counter() - started
-            self.keep(rows, purpose)
+        if not rows:
+            return
+        started = time.perf_counter()
+        self.judge.ask(rows)
+        self.seconds += time.perf_counter() - started
+        for row in rows:
+            own: Completion = row["sample"]
+            # A verdict of the policy is an episode of the step, with a name among these; any other has one of its own
+            row["sample"] = replace(own, name=own.name or f"{self.step}/judge/{self.heard}")
+            self.heard += 1
+        self.keep(rows, purpose)
 
     def _labelled(self, rows: Sequence[Batch]) -> list[Labelled]:
         """Completions with what verifiers say of them, from 0 to 1."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -26,6 +26,7 @@ from polymath.domains.task import Task, reply
 from polymath.domains.writing import WritingDomain
 from polymath.engine.local import LocalEngine
 from polymath.engine.protocol import Request, Sample, Watch
+from polymath.episodes import Episode
 from polymath.judging import Criterion, Rubric, Vote, read_rubric, verdict
 from polymath.run_dir import StageDir, read_json, read_lines
 from polymath.sandbox_config import SandboxConfig
@@ -37,7 +38,7 @@ from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
 from rl.hands import Batch, Labelled, contrasts, dealt, verdict_of
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
-from rl.judges import ExternalModel
+from rl.judges import ExternalModel, FrozenModel
 from rl.jury import Jury
 from rl.trust import LEAST, Judged, Trust, TrustConfig, measure
 
@@ -236,6 +237,27 @@ def test_every_completion_is_judged_as_often_as_asked(tmp_path: Path) -> None:
     kept = list(read_lines(stage.folder.judgments))
     assert len(kept) == 24 and {line["purpose"] for line in kept} == {"vote"}
     assert all(line["content"].startswith("Well.\nScores: ") and "<task>" in line["asked"] for line in kept)
+
+
+def test_each_verdict_of_another_judge_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[list[str]] = []
+
+    def play(rows: list[Batch], names: list[str], *_: Any) -> list[Episode]:
+        keys.append(names)
+        return [Episode(name, [], "high", 8, "", turns=["</think>Scores: 10"], turn_ids=[[1]]) for name in names]
+
+    monkeypatch.setattr("rl.judges.play_rows", play)
+    frozen, stage = FrozenModel.__new__(FrozenModel), Stage(tmp_path, honest, votes=3)
+    frozen.engine = frozen.tokenizer = cast(Any, type("Any", (), {"convert_tokens_to_ids": lambda self, _: 1}))()
+    frozen.tokenizer.unk_token_id, frozen.form, frozen.temperature = None, V4Format(), 1.0
+    stage.answers, jury = frozen.ask, stage.trusting()
+    for step in (1, 2):
+        jury.begin(step)
+        for _ in range(2):  # a step votes again on what takes the place of groups without signal
+            jury.vote(answered("5", "6"), 2, "seed")
+    names = [line["name"] for line in read_lines(stage.folder.judgments)]
+    assert len(names) == len(set(names)) == 24 and names[0] == "1/judge/0" and names[-1] == "2/judge/11"
+    assert keys[0] == keys[1] and len(set(keys[0])) == 6  # what is drawn depends on what is asked, as it did
 
 
 def test_of_a_group_several_are_compared_in_an_order_drawn_for_each_verdict(tmp_path: Path) -> None:
