@@ -119,12 +119,15 @@ def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None], again: 
 
 
 def show_report(recipe: Recipe, run: RunDir) -> None:
-    """Write the report, and show its scores."""
+    """Write the report, and show its scores, and what of the run is not finished."""
     from polymath.report import write_report
 
     page = write_report(recipe, run)
-    if scores := read_json(run.summary)["scores"]:
+    summary = read_json(run.summary)
+    if scores := summary["scores"]:
         out.print(_score_table(scores))
+    for line in summary["unfinished"]:
+        say(line)
     say(f"report: {page}")
 
 

@@ -11,6 +11,7 @@ from polymath.eval_config import EvalConfig
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir, read_json, read_lines
 from polymath.stage import BASE
+from polymath.unfinished import unfinished
 from rl.config import GrpoConfig
 
 Score = dict[str, Any]  # model, domain, mode, accuracy, stderr, mean_tokens, n
@@ -40,6 +41,7 @@ def summarise(recipe: Recipe, run: RunDir) -> dict[str, Any]:
             for model, found in calibrations(recipe, stage_folders(recipe, run)).items()
         },
         "stages": [_stage(name, folder) for name, folder in stage_folders(recipe, run).items()],
+        "unfinished": unfinished(recipe, run, stage_folders(recipe, run)),
     }
 
 

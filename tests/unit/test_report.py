@@ -1,5 +1,6 @@
 """The report of a run whose numbers are known: what the figures show, what the page and summary.json hold."""
 
+import html
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from polymath.execution import locked, show_report
 from polymath.plots import INK, PALETTE, STATIONS, colours_of, draw_frontier, draw_modes, frontiers, stations
 from polymath.recipe import Recipe, load_recipe
 from polymath.report import hardware, shown_model, write_report
@@ -125,6 +127,48 @@ def report(tmp_path: Path) -> Report:
     return write
 
 
+def left_by(run: RunDir, recipe: Recipe) -> None:
+    """What a run that was killed leaves."""
+    folders = stage_folders(recipe, run)
+    for name in ("base", "format"):
+        folders[name].update_state(status="done", kind="sft", seconds=1.0)
+    folders["grpo"].update_state(status="running", kind="grpo")
+    folders["merged"].update_state(status="failed", kind="opd", error="ValueError: a < b")
+    for step in (5, 35):
+        append_line(folders["grpo"].metrics, {"step": step, "train/loss": 1.0})
+
+
+def test_the_report_of_a_killed_run_says_how_far_it_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, run = recipe_of(tmp_path, MODES), RunDir(tmp_path / "a run")
+    left_by(run, recipe)
+    lines = [
+        "unfinished: 2 of 5 stages are done (base, format)",
+        "grpo: was broken off at step 35 of 150",
+        "merged: failed at step 0 of 5: ValueError: a < b",
+        "not begun: scores",
+        f"go on with: polymath resume '{run.path}'",
+    ]
+    show_report(recipe, run)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[: len(lines)] == lines
+    page = html.unescape((run.report / "index.html").read_text())
+    assert all(f"<p>{line}</p>" in page for line in lines)
+    with locked(run):
+        show_report(recipe, run)
+        shown = capsys.readouterr().out.splitlines()
+        assert shown[0].startswith("still running: 2 of 5") and shown[1] == "grpo: runs at step 35 of 150"
+        assert not any("resume" in line for line in shown)
+
+
+def test_a_finished_run_goes_on_with_nothing(tmp_path: Path) -> None:
+    recipe, run = recipe_of(tmp_path, MODES), RunDir(tmp_path / "run")
+    left_by(run, recipe)
+    for folder in stage_folders(recipe, run).values():
+        folder.update_state(status="done", kind="sft", seconds=1.0)
+    page = write_report(recipe, run).read_text()
+    assert read_json(run.summary)["unfinished"] == [] and "unfinished" not in page.partition("<body>")[2]
+
+
 def points(line: Any) -> list[tuple[float, float]]:
     return list(zip(line.get_xdata(), line.get_ydata(), strict=True))
 
@@ -167,7 +211,9 @@ def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
 
 def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> None:
     _, summary = report()
-    assert {"name", "seed", "scores", "retention", "normalized", "modes", "calibration", "stages"} == set(summary)
+    assert {"name", "seed", "scores", "retention", "normalized", "modes", "calibration", "stages", "unfinished"} == set(
+        summary
+    )
     assert len(summary["scores"]) == 3 * 2 * 3
     assert list(summary["modes"]) == ["grpo"] and list(summary["modes"]["grpo"]) == list(MODES)
     thinking = summary["modes"]["grpo"]["max"]
