@@ -142,20 +142,34 @@ def _joined(pieces: list[tuple[bool, list[int]]]) -> dict[str, list[int]]:
     }
 
 
-def check_budgets(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", longest: int | None = None) -> None:
-    """Raise `ValueError` where a demonstration is longer than its mode lets the model write.
+def over_budget(
+    rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", longest: int | None = None
+) -> dict[str, tuple[Row, int]]:
+    """Of each mode the longest demonstration that is longer than the model may write in it, and how long that is.
 
     Those of more than `longest` tokens are cut off before anything learns from them, and may be of any length.
     """
     texts = [[segment.text for segment in row.completion if segment.generated] for row in rows]
     lengths = iter(map(len, tokenizer([t for own in texts for t in own], add_special_tokens=False)["input_ids"]))
+    found: dict[str, tuple[Row, int]] = {}
     for row, own in zip(rows, texts, strict=True):
         length = sum(next(lengths) for _ in own)
-        if row.budget < length <= (longest or length):
-            raise ValueError(
-                f"modes.{row.mode}.max_completion_length is {row.budget}, and a demonstration of the domain "
-                f"{row.domain!r} takes {length} tokens: raise it, or narrow the domain's settings"
-            )
+        if max(row.budget, found[row.mode][1] if row.mode in found else 0) < length <= (longest or length):
+            found[row.mode] = row, length
+    return found
+
+
+def needs(row: Row, length: int) -> str:
+    """What a mode's budget would have to be, in words."""
+    return (
+        f"a demonstration of the domain {row.domain!r} takes {length} tokens: raise it, or narrow the domain's settings"
+    )
+
+
+def check_budgets(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", longest: int | None = None) -> None:
+    """Raise `ValueError` where a demonstration is longer than its mode lets the model write; see `over_budget`."""
+    for mode, (row, length) in over_budget(rows, tokenizer, longest).items():
+        raise ValueError(f"modes.{mode}.max_completion_length is {row.budget}, and {needs(row, length)}")
 
 
 def digest(rows: Sequence[Row]) -> str:

@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from rich.table import Table
 from polymath.console import FAILED, INTERRUPTED, err, out, say, stop
 from polymath.manifest import describe
 from polymath.offline import leave_networks, networks
-from polymath.pipeline import Pipeline, StageFailed
+from polymath.pipeline import Pipeline, StageFailed, UnfitRecipeError
 from polymath.progress import Bars, Lines
-from polymath.recipe import Recipe, load_recipe
+from polymath.recipe import Recipe, load_recipe, located
 from polymath.run_dir import RunDir, read_json, write_json, write_text
 from polymath.source import RecipeError
 
@@ -110,12 +110,23 @@ def watch(recipe: Recipe, run: RunDir, work: Callable[[Pipeline], None], again: 
     try:
         with display:
             work(Pipeline(recipe, run, display))
+    except UnfitRecipeError as error:
+        stop(_where_it_says_so(error, run, manifest))
     except StageFailed as error:
         err.print(f"{error}\n  go on with: {again}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
         err.print(f"\ninterrupted; go on with: {again}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from error
+
+
+def _where_it_says_so(error: UnfitRecipeError, run: RunDir, manifest: Mapping[str, Any]) -> str:
+    """The problems, with the lines of the recipe that a run was begun with, or of its copy where that has changed."""
+    if not run.recipe.exists():
+        return f"{run.resolved}: {error}"
+    given = Path(manifest.get("recipe") or manifest.get("planned", run.recipe))
+    is_same = given.is_file() and given.read_bytes() == run.recipe.read_bytes()
+    return str(located(error.problems, given if is_same else run.recipe, manifest.get("set", ())))
 
 
 def show_report(recipe: Recipe, run: RunDir) -> None:

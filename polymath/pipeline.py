@@ -24,6 +24,7 @@ from polymath.planning import room
 from polymath.progress import Display
 from polymath.recipe import Recipe
 from polymath.run_dir import RunDir, StageDir
+from polymath.source import Problem
 from polymath.stage import BASE, BaseConfig, ModeConfig, ModelStageConfig, RolloutConfig, StageConfig, StageJob
 from rewards import open_bench
 from rewards.gold import check_gold, check_rewards
@@ -43,6 +44,14 @@ RUNNERS = {
 
 class StageFailed(RuntimeError):
     """A stage ended before its work was done; the message names stage, cause and log."""
+
+
+class UnfitRecipeError(ValueError):
+    """What a recipe says cannot be, as its models and tasks show; raised before anything trains."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(f"{'.'.join(map(str, own.location))}: {own.message}" for own in problems))
+        self.problems = list(problems)
 
 
 @dataclass(frozen=True)
@@ -179,13 +188,14 @@ class Pipeline:
     def run(self, *, overcommit: bool = False) -> None:
         """Finish every stage. Raises `StageFailed` once those that could still finish have.
 
-        `overcommit` starts what cannot fit into memory as well.
+        Raises `UnfitRecipeError` before any stage trains. `overcommit` starts what cannot fit into memory as well.
         """
         check_hardware(self.plans.values())
         for stage in self.plans.values():
             self._settle(stage)
         self._check_gold()
         self._finish(self._models())
+        self._check_budgets()
         if not overcommit:
             self._check_memory()
         self._finish(self.plans)
@@ -229,6 +239,17 @@ class Pipeline:
         if protections:
             self.run_dir.event("sandbox", protections=sorted(protections))
             self.display.note(f"sandbox: {', '.join(sorted(protections))}")
+
+    def _check_budgets(self) -> None:
+        """No stage starts where a later one would refuse what a mode or a judge may write."""
+        if self.done.issuperset(self.plans):
+            return
+        try:
+            problems = launch.call("polymath.budgets:too_small", self.jobs(), list(self.done))
+        except RuntimeError as error:
+            raise StageFailed(str(error)) from error
+        if problems:
+            raise UnfitRecipeError(problems)
 
     def _check_memory(self) -> None:
         """No stage starts that cannot fit, however little it samples."""

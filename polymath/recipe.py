@@ -275,6 +275,14 @@ def _error(problems: list[Problem], source: Source) -> RecipeError:
     return RecipeError(list(lines))
 
 
+def located(problems: list[Problem], path: Path, overrides: Sequence[str]) -> RecipeError:
+    """What was found out later of a recipe that was read from a file with these overrides."""
+    source = Source.read(path)
+    for override in overrides:
+        source.override(*_parse_override(override, source))
+    return _error(problems, source)
+
+
 def recipe_schema() -> dict[str, Any]:
     """JSON schema of a recipe file, for editors: a stage may leave to `defaults` what it must have."""
     schema = Recipe.model_json_schema()

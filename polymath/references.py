@@ -50,7 +50,7 @@ def check_references(recipe: "Recipe") -> list[Problem]:
             for mode in (reward.target if isinstance(reward, Target) and isinstance(reward.target, dict) else ())
             if mode not in recipe.modes
         ]
-        problems += _check_rubrics(recipe, name, stage)
+        problems += _check_rubrics(recipe, name, stage) + _check_room_of_judge(name, stage)
         problems += [
             Problem(("stages", name, "modes"), f"no mode {mode!r}{nearest(mode, recipe.modes)}")
             for mode in stage.modes or ()
@@ -73,6 +73,20 @@ def _check_rubrics(recipe: "Recipe", name: str, stage: "Stage") -> list[Problem]
     message = "nothing says by what to judge: give the reward 'rubric' a rubric, or set judge.writes_rubrics"
     known = bring_one or any(getattr(reward, "rubric", None) for reward in stage.rewards)
     return [] if known else [Problem(("stages", name, "rewards"), message)]
+
+
+def _check_room_of_judge(name: str, stage: "Stage") -> list[Problem]:
+    """A judge that has no room for any question is asked nothing."""
+    judge = stage.judge if isinstance(stage, GrpoConfig) else None
+    engine = judge if isinstance(judge, FrozenJudge) else stage if isinstance(judge, PolicyJudge) else None
+    longest = getattr(engine, "vllm_max_model_length", None)
+    if judge is None or longest is None or judge.max_completion_length < longest:
+        return []
+    message = (
+        f"found {judge.max_completion_length}; vllm_max_model_length is {longest}, so that no question fits before a "
+        "verdict: lower it, or raise vllm_max_model_length"
+    )
+    return [Problem(("stages", name, "judge", "max_completion_length"), message)]
 
 
 def _check_evaluation_only(recipe: "Recipe", name: str, stage: "Stage") -> list[Problem]:

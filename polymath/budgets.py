@@ -1,0 +1,66 @@
+"""Whether the budgets of modes and judges hold what is written in them, before any stage trains.
+
+Lengths are known as soon as there is a tokenizer: with the models that a run begins with.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from polymath import data, models
+from polymath.chat import Format, format_for
+from polymath.domains.task import question, reply
+from polymath.judging import verdict
+from polymath.source import Problem
+from polymath.stage import StageJob, TrainingConfig
+from polymath.training import draw_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ROWS = 1024  # of a stage, its first ones; of the others it finds out as it begins
+
+
+def too_small(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
+    """What of the budgets of stages that are not done is too small, and what it would have to be."""
+    known = {job.name: job for job in jobs}
+    found: dict[Problem, None] = {}
+    for job in jobs:
+        model = _root(job, known).files.model
+        if isinstance(job.config, TrainingConfig) and job.name not in done and model.exists():
+            tokenizer = models.load_tokenizer(model)
+            form = format_for(job.chat, tokenizer)
+            found |= dict.fromkeys([*_modes(job, job.config, tokenizer, form), *_judge(job, tokenizer, form)])
+    return list(found)
+
+
+def _root(job: StageJob, known: Mapping[str, StageJob]) -> StageJob:
+    """The stage that brought the tokenizer of this one's model."""
+    while job.models:
+        job = known[getattr(job.config, "from_", next(iter(job.models)))]
+    return job
+
+
+def _modes(
+    job: StageJob, config: TrainingConfig, tokenizer: "PreTrainedTokenizerBase", form: Format
+) -> Iterator[Problem]:
+    count = config.num_rows or config.max_steps * config.rows_per_step()
+    rows = draw_rows(job, form, min(count, ROWS))
+    for mode, (row, length) in data.over_budget(rows, tokenizer, getattr(config, "max_length", None)).items():
+        yield Problem(("modes", mode, "max_completion_length"), f"found {row.budget}; {data.needs(row, length)}")
+
+
+def _judge(job: StageJob, tokenizer: "PreTrainedTokenizerBase", form: Format) -> Iterator[Problem]:
+    """A judge of the run has room for its shortest verdict."""
+    judge: Any = getattr(job.config, "judge", None)
+    if judge is None or judge.kind == "external":  # whose tokens nobody knows
+        return
+    rubric = next((own for reward in getattr(job.config, "rewards") if (own := getattr(reward, "rubric", None))), None)  # noqa: B009
+    last = verdict([0] * (judge.responses if judge.responses > 1 else len(rubric.criteria) if rubric else 1))
+    written = [own for own in form.conversation([*question("?"), reply(last)], judge.think, ()) if own.generated]
+    least = sum(len(tokenizer.encode(own.text, add_special_tokens=False)) for own in written)
+    if judge.max_completion_length < least:
+        yield Problem(
+            ("stages", job.name, "judge", "max_completion_length"),
+            f"found {judge.max_completion_length}; a verdict without any reasoning, {last!r}, takes {least} tokens: "
+            "raise it",
+        )

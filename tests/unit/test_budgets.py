@@ -1,0 +1,78 @@
+"""Budgets that are too small for a later stage are told before the first one trains."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from polymath.cli import app
+from polymath.recipe import load_recipe
+from polymath.source import RecipeError
+
+RECIPE = """
+name: tight
+model: {init: qwen3}
+domains:
+  math: {kind: math}
+  verdicts: {kind: judge, of: {kind: math}}
+modes:
+  high: {max_completion_length: 64}
+  brief: {think: high, max_completion_length: 3}
+stages:
+  first: {kind: sft, domains: [math], modes: [high], max_steps: 1, per_device_train_batch_size: 4}
+  later: {kind: sft, from: first, domains: [verdicts], modes: [brief], max_steps: 1, per_device_train_batch_size: 4}
+  joint:
+    kind: grpo
+    from: first
+    domains: [math]
+    modes: [high]
+    max_steps: 1
+    rewards: [{name: rubric, rubric: {criteria: [{text: right}, {text: brief}]}}]
+    judge:
+      max_completion_length: 4
+"""
+
+
+def test_what_a_later_stage_would_refuse_is_refused_before_the_first_one(tmp_path: Path) -> None:
+    recipe, run = tmp_path / "tight.yaml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    result = CliRunner().invoke(app, ["run", str(recipe), "--run-dir", str(run)])
+    assert result.exit_code == 2
+    mode, judge = result.stderr.strip().splitlines()
+    assert mode.startswith(f"{recipe}:9: modes.brief.max_completion_length: found 3; a demonstration of the domain ")
+    assert mode.endswith(" tokens: raise it, or narrow the domain's settings")
+    assert judge.startswith(
+        f"{recipe}:21: stages.joint.judge.max_completion_length: found 4; a verdict without any rea"
+    )
+    assert "'Scores: 0, 0', takes " in judge and judge.endswith(" tokens: raise it")
+    assert sorted(path.name for path in run.glob("[0-9]*")) == ["00-base"]
+    given = ["modes.brief.max_completion_length=2", "joint.judge.max_completion_length=64"]
+    options = [part for own in given for part in ("--set", own)]
+    result = CliRunner().invoke(app, ["run", str(recipe), "--run-dir", str(run), *options])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"--set {given[0]}: modes.brief.max_completion_length: found 2; a demonstration")
+    recipe.write_text(f"# as it was\n{RECIPE}")
+    result = CliRunner().invoke(app, ["resume", str(run)])
+    assert result.exit_code == 2 and result.stderr.startswith(f"--set {given[0]}: ")
+
+
+@pytest.mark.parametrize(
+    ("judge", "is_refused"),
+    [
+        ("max_completion_length: 128", True),
+        ("max_completion_length: 127", False),
+        ("{kind: frozen, from: first, max_completion_length: 64, use_vllm: true, vllm_max_model_length: 64}", True),
+        ("{kind: frozen, from: first, max_completion_length: 64}", False),
+    ],
+)
+def test_a_judge_without_room_for_a_question_is_refused(tmp_path: Path, judge: str, is_refused: bool) -> None:
+    recipe = tmp_path / "tight.yaml"
+    text = RECIPE.replace(
+        "    max_steps: 1\n", "    max_steps: 1\n    use_vllm: true\n    vllm_max_model_length: 128\n"
+    )
+    recipe.write_text(text.replace("max_completion_length: 4\n", f"{judge}\n").replace("judge:\n      {", "judge: {"))
+    if not is_refused:
+        load_recipe(recipe)
+        return
+    with pytest.raises(RecipeError, match="no question fits before a verdict: lower it, or raise vllm_max_model_len"):
+        load_recipe(recipe)
