@@ -1,4 +1,7 @@
-"""Whether a short text meets those of its criteria that can be checked."""
+"""Whether a short text meets those of its criteria that can be checked.
+
+That a text makes sense is more than words can tell, and for a judge.
+"""
 
 import json
 import re
@@ -11,14 +14,21 @@ from rewards.score import Score
 
 LEAST_WORDS = 5  # of anything that is a text
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+DENIAL_REACH = 60  # characters before a fact
+# What stands before a fact that is denied: "not on Friday", "has never made water pumps", but not "not before Friday"
+DENIAL = re.compile(
+    r"\b(?:not|never|nor|neither|no longer|cannot|without|[a-z]+n['\u2019]t)\s+"
+    r"(?:(?:at|be|because|been|being|by|for|in|is|made|makes?|making|next|of|on|since|the|this|to)\s+)*$",
+    re.IGNORECASE,
+)
 
 
 class Writing(Verifier):
     """The share of the criteria that are met, each a part by its place in the rubric.
 
     The row's answer is JSON: `criteria`, each a list of checks, all of which have to hold: `contains` a text, in any
-    case, in a `line` (0 the first, -1 the last) or anywhere; `max_words`, and a few at least; `numbers_of`, a list that
-    all its numbers are of.
+    case, in a `line` (0 the first, -1 the last), or anywhere and not denied; `max_words`, and a few at least;
+    `numbers_of`, a list that all its numbers are of.
     """
 
     name: Literal["writing"] = "writing"
@@ -39,5 +49,8 @@ def holds(check: Mapping[str, Any], text: str) -> bool:
         return LEAST_WORDS <= len(text.split()) <= check["max_words"]
     if "numbers_of" in check:
         return set(NUMBER.findall(text)) <= set(map(str, check["numbers_of"]))
-    within = text.split("\n")[check["line"]] if "line" in check else text
-    return re.search(rf"(?<!\w){re.escape(check['contains'])}(?!\w)", within, re.IGNORECASE) is not None
+    fact = re.compile(rf"(?<!\w){re.escape(check['contains'])}(?!\w)", re.IGNORECASE)
+    if "line" in check:
+        return fact.search(text.split("\n")[check["line"]]) is not None
+    starts = (found.start() for found in fact.finditer(text))
+    return any(not DENIAL.search(text, max(0, start - DENIAL_REACH), start) for start in starts)

@@ -57,6 +57,12 @@ def test_each_criterion_of_an_email_counts(bench: Workbench) -> None:
         ("Fjord Optics, of Ghent, has made water pumps since 1950.", ""),
         ("fjord optics makes WATER PUMPS (since 1950)", ""),
         ("Fjord Optics makes water pumps since 19500.", "23"),
+        ("Since 1950, oh what times! water pumps: that is Fjord Optics", ""),
+        ("Fjord Optics has not stood still and has made water pumps since 1950.", ""),
+        ("Founded 1950, Fjord Optics produces water pumps.", ""),
+        ("Maker: Fjord Optics, goods: water pumps, founded: 1950", ""),
+        ("Fjord Optics has NOT made water pumps since 1950.", "1"),
+        ("Fjord Optics doesn't make water pumps, and not since 1950.", "12"),
         ("Fjord Opticsx makes water pumps since 1950.", "1"),
         ("Fjord Optics has made water pumps since 1950, and employs 301.", "3"),
         ("Fjord Optics has made water pumps since 1950, and employs 300, " + "so " * 30, "4"),
@@ -69,3 +75,44 @@ def test_a_summary_is_held_against_its_text(text: str, missed: str, bench: Workb
     ]  # fmt: skip
     task = Task("", (), (), json.dumps({"criteria": checks}))
     assert "".join(place for place, met in score(task, text, bench).parts.items() if not met) == missed
+
+
+FACTS = [
+    [{"contains": "Ada", "line": 0}, {"contains": "Boris", "line": -1}],
+    [{"contains": "the fire drill"}, {"contains": "Friday"}, {"contains": "9:30"}],
+    [{"contains": "two of us are ill"}], [{"max_words": 60}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "missed"),
+    [
+        ("the fire drill is on Friday at 9:30, because two of us are ill.", ""),
+        ("Two of us are ill. So the fire drill, not on Monday any more, is now on Friday at 9:30.", ""),
+        ("Please note: the fire drill moves to Friday, 9:30! (two of us are ill)", ""),
+        ("When: Friday, 9:30\nWhat: the fire drill\nWhy: two of us are ill", ""),
+        ("The fire drill will not take place before Friday at 9:30 as two of us are ill", ""),
+        ("The fire drill isn't on Monday but on Friday at 9:30; two of us are ill. If not Friday, then never.", ""),
+        ("the fire drill is NOT on Friday at 9:30, because two of us are ill.", "2"),
+        ("the fire drill won\u2019t be on Friday at 9:30, because two of us are ill.", "2"),
+        ("the fire drill is on Friday and not at 9:30, because two of us are ill.", "2"),
+        ("the fire drill is on Friday at 9:30, not because two of us are ill.", "3"),
+    ],
+)
+def test_a_fact_that_is_denied_is_not_said(body: str, missed: str, bench: Workbench) -> None:
+    task = Task("", (), (), json.dumps({"criteria": FACTS}))
+    found = score(task, f"Dear Ada,\n\n{body}\n\nBoris", bench)
+    assert "".join(place for place, met in found.parts.items() if not met) == missed
+
+
+def test_whatever_is_drawn_can_be_said_in_other_words(bench: Workbench) -> None:
+    for task in training_tasks(WritingDomain(texts=("email",)), 100, 2):
+        checks = [check.get("contains") for own in json.loads(task.answer)["criteria"] for check in own]
+        recipient, sender, event, day, hour, reason, _ = checks
+        for body in (
+            f"{reason}, so that {event} cannot be when it was planned. Could you come on {day} at {hour} instead?",
+            f"unfortunately {reason}. We have moved {event} to {day}, {hour}.",
+            f"{event}: new date! It takes place on {day} ({hour}). The reason is that {reason}.",
+        ):
+            found = score(task, f"Dear {recipient},\n\n{body}\n\n{sender}", bench)
+            assert found.parts == {"1": 1, "2": 1, "3": 1, "4": 1}, body
