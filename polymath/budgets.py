@@ -17,7 +17,7 @@ from polymath.training import draw_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ROWS = 1024  # of a stage, its first ones; of the others it finds out as it begins
+ROWS = 128  # of a stage, its first ones; of the others it finds out as it begins
 
 
 def too_small(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
