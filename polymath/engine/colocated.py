@@ -19,7 +19,7 @@ from transformers import AutoConfig
 
 from polymath.engine.config import RANKS
 from polymath.engine.delivery import Adapter, adapter_of, parts_of, weights_of
-from polymath.engine.keys import room_for_keys
+from polymath.engine.keys import MOST_ON_CPU, room_for_keys
 from polymath.engine.protocol import WATCH_SECONDS, Request, Sample, Sampling, Watch
 from polymath.engine.readback import adapter_difference, rows_difference, weights_equal
 from polymath.engine.same_path import same_path
@@ -29,7 +29,6 @@ ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 
@@ -80,7 +79,7 @@ class ColocatedEngine:
                     distributed_executor_backend=_executor(),
                     disable_log_stats=True,
                     **lora,
-                    kv_cache_memory_bytes=None if self._on_cpu else _room_for_keys(folder, settings),
+                    kv_cache_memory_bytes=_room_for_keys(folder, settings),
                 )
         except ValidationError as error:
             said = error.errors()[0]["msg"].partition("Value error, ")
@@ -256,10 +255,14 @@ def _layer_of(name: str) -> str:
 
 def _room_for_keys(folder: Path, settings: ColocatedSettings) -> int | None:
     """Bytes of KV cache (see `room_for_keys`)."""
-    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1]) - weights
     itemsize, config = getattr(torch, settings.dtype).itemsize, AutoConfig.from_pretrained(folder)
-    return room_for_keys(config, settings.max_num_seqs, settings.max_model_len, itemsize, allowed)
+    allowed = MOST_ON_CPU
+    if torch.cuda.is_available():
+        weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1]) - weights
+    keys = room_for_keys(config, settings.max_num_seqs, settings.max_model_len, itemsize, allowed)
+    # On a CPU vLLM takes half of what is free where it is not told, and fills it
+    return keys if torch.cuda.is_available() else keys or MOST_ON_CPU
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-KEYS_SPARE = 1.1  # blocks are filled in part, and some are held back
+KEYS_SPARE = 1.1  # some are held back
+BLOCK = 128  # tokens of the largest block of keys, which a sequence may fill in part: vLLM's on a CPU
+MOST_ON_CPU = 2**30  # bytes
 
 
 def bytes_of_keys(config: Any, tokens: int, itemsize: int) -> int | None:
@@ -21,7 +23,7 @@ def room_for_keys(config: Any, sequences: int, length: int | None, itemsize: int
     vLLM takes all that `gpu_memory_utilization` leaves, most of which a batch of known size never fills, and the
     learner goes without. `allowed` is what is left for keys beside the weights.
     """
-    longest = length or config.get_text_config().max_position_embeddings
+    longest = -(-(length or config.get_text_config().max_position_embeddings) // BLOCK) * BLOCK
     needed = bytes_of_keys(config, sequences * longest, itemsize)
     if needed is None or (needed := int(KEYS_SPARE * needed)) >= allowed:
         return None

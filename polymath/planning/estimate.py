@@ -18,7 +18,7 @@ from distill.divergence import ROOM
 from distill.off_policy_config import OffPolicyConfig
 from polymath import data, models
 from polymath.chat import format_for
-from polymath.engine.keys import bytes_of_keys, room_for_keys
+from polymath.engine.keys import MOST_ON_CPU, bytes_of_keys, room_for_keys
 from polymath.eval_config import EvalConfig
 from polymath.planning import memory
 from polymath.planning.counting import MicroBatch, Training, trace
@@ -236,11 +236,12 @@ class _Stage:
         if trains and config.vllm_enable_sleep_mode:
             return {"vllm": memory.GRAPHS}
         weights = self.learner.parameters * itemsize
-        if not self.machine.on_gpu:
-            return {"vllm": weights, "keys": memory.CPU_KEYS}
-        allowed = int(config.vllm_gpu_memory_utilization * (self.machine.memory or 0)) - weights
+        allowed = MOST_ON_CPU
+        if self.machine.on_gpu:
+            allowed = int(config.vllm_gpu_memory_utilization * (self.machine.memory or 0)) - weights
         keys = room_for_keys(self.architecture, at_once, config.vllm_max_model_length, itemsize, allowed)
-        return {"vllm": weights + memory.GRAPHS, "keys": max(0, allowed) if keys is None else keys}
+        graphs = memory.GRAPHS if self.machine.on_gpu else 0
+        return {"vllm": weights + graphs, "keys": max(0, allowed) if keys is None else keys}
 
     def _own_keys(self, at_once: int) -> Parts:
         """Of the model's own forward, token by token: its keys, and a row of logits for each completion."""

@@ -12,7 +12,6 @@ Parts = dict[str, int]  # part -> bytes
 TILE = 4096, 32_768  # rows and tokens of a tile of logits in TRL's fused head
 # What is there before any tensor: the driver's context and libraries' workspaces; Python and what it imports
 RUNTIME = {"cuda": 700 * MIB, "cpu": 500 * MIB}
-CPU_KEYS = 2**30  # vLLM's on a CPU, see `polymath.engine.colocated`
 GRAPHS = 900 * MIB  # vLLM's compiled graphs and buffers on a GPU
 FOUR_BITS = 0.516  # bytes of a parameter in NF4, doubly quantized (arXiv 2305.14314, section 3)
 
