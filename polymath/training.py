@@ -127,7 +127,7 @@ def adapter_config(lora: LoraConfig) -> PeftLoraConfig:
 
 
 def check_targets(adapter: PeftLoraConfig, model: Any) -> None:
-    """Raise `ValueError` for a target that no module has; PEFT passes over it where others are found."""
+    """Raise `ValueError` for a target that the model lacks; PEFT passes over it where others are found."""
     modules = dict(model.named_modules())
     linear = {name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, torch.nn.Linear)}
     named = () if isinstance(adapter.target_modules, str) else adapter.target_modules or ()
@@ -135,6 +135,13 @@ def check_targets(adapter: PeftLoraConfig, model: Any) -> None:
         if not any(name == target or name.endswith(f".{target}") for name in modules):
             known = ", ".join(sorted(linear))
             raise ValueError(f"lora.target_modules: no module of the model is called {target!r}; known are {known}")
+    parameters = [name for name, _ in model.named_parameters()]
+    for target in adapter.target_parameters or ():
+        if not any(name == target or name.endswith(f".{target}") for name in parameters):
+            raise ValueError(
+                f"lora.target_parameters: no parameter of the model is called {target!r}; they are for experts that a "
+                "model keeps in one parameter, others are named in target_modules"
+            )
 
 
 def training_config(job: StageJob) -> TrainingConfig:

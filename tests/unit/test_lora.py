@@ -73,6 +73,8 @@ def test_a_target_that_no_module_has_is_named_beside_those_that_there_are(base: 
     with pytest.raises(ValueError, match="no module of the model is called 'nope'; known are .*q_proj"):
         adapted(model, base, target_modules=["q_proj", "nope"])
     assert adapted(model, base, target_modules=["self_attn.q_proj"]).active_peft_config.target_modules
+    with pytest.raises(ValueError, match="no parameter of the model is called 'mlp.experts.gate_up_proj'"):
+        adapted(model, base, target_parameters=["mlp.experts.gate_up_proj"])
 
 
 @pytest.mark.parametrize(
