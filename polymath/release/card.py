@@ -26,11 +26,16 @@ class Row(NamedTuple):
     stderr: float
 
     def change(self) -> str:
-        """In words, as far as the errors let one say."""
+        """In words, as far as so many tasks let one say, of which none, or all, may be right.
+
+        The interval of Agresti and Caffo (2000), "Simple and effective confidence intervals for proportions and
+        differences of proportions": one more right answer and one more wrong one in either.
+        """
         if self.before is None:
             return "not measured before"
-        difference = self.after - self.before
-        if abs(difference) <= CLEAR * math.hypot(self.before_stderr, self.stderr):
+        before, after = ((share / 100 * self.n + 1) / (self.n + 2) for share in (self.before, self.after))
+        difference, error = after - before, math.sqrt(sum(p * (1 - p) / (self.n + 2) for p in (before, after)))
+        if abs(difference) <= CLEAR * error:
             return "no clear change"
         return "better" if difference > 0 else "worse"
 

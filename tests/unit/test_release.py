@@ -64,7 +64,8 @@ def test_what_the_format_has_no_place_for_is_refused(folder: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("before", "after", "n", "change"),
     [(50, 80, 200, "better"), (50, 30, 200, "worse"), (50, 52, 200, "no clear change"), (50, 80, 4, "no clear change"),
-     (0, 100, 100, "better"), (None, 80, 9, "not measured before")],
+     (0, 100, 100, "better"), (0, 100, 1, "no clear change"), (0, 100, 3, "better"), (0, 10, 20, "no clear change"),
+     (None, 80, 9, "not measured before")],
 )  # fmt: skip
 def test_a_card_says_no_more_than_the_errors_allow(before: float | None, after: float, n: int, change: str) -> None:
     errors = [((own or 0) * (100 - (own or 0)) / n) ** 0.5 for own in (before, after)]
