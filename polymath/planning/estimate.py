@@ -17,7 +17,8 @@ from distill.config import OpdConfig
 from distill.divergence import ROOM
 from distill.off_policy_config import OffPolicyConfig
 from polymath import data, models
-from polymath.chat import format_for
+from polymath.chat import Format, format_for
+from polymath.domains import held_out_tasks
 from polymath.engine.keys import MOST_ON_CPU, bytes_of_keys, room_for_keys
 from polymath.eval_config import EvalConfig
 from polymath.planning import memory
@@ -143,16 +144,24 @@ class _Stage:
         """Tokens of the prompt, and of what follows it: a demonstration, or the most that is sampled."""
         tokenizer = models.load_tokenizer(self.folder)
         form = format_for(self.job.chat, tokenizer)
-        drawn = draw_rows(self.job, form, min(SAMPLED_ROWS, self._row_count()))
+        drawn = self._drawn(form)
         texts = [row.prompt for row in drawn]
         prompts = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-        if isinstance(self.config, RolloutConfig):
+        if isinstance(self.config, RolloutConfig | EvalConfig):
             return [(prompt, row.budget) for prompt, row in zip(prompts, drawn, strict=True)]
         shown = data.demonstration_dataset(drawn, tokenizer)["input_ids"]
         return [(prompt, len(ids) - prompt) for prompt, ids in zip(prompts, shown, strict=True)]
 
-    def _row_count(self) -> int:
-        return self.config.num_rows or self.config.max_steps * self.config.rows_per_step()
+    def _drawn(self, form: Format) -> list[data.Row]:
+        if not isinstance(self.config, EvalConfig):
+            count = self.config.num_rows or self.config.max_steps * self.config.rows_per_step()
+            return draw_rows(self.job, form, min(SAMPLED_ROWS, count))
+        rows = []
+        for name in self.config.domains:
+            domain = self.job.domains[name]
+            tasks = held_out_tasks(domain, min(SAMPLED_ROWS, self.config.num_prompts), self.job.seed)
+            rows += data.held_out_rows(name, domain, tasks, self.job.modes, form)
+        return rows
 
     def _micro_batch(self) -> tuple[int, int]:
         """Rows and their length."""
@@ -246,7 +255,7 @@ class _Stage:
     def _own_keys(self, at_once: int) -> Parts:
         """Of the model's own forward, token by token: its keys, and a row of logits for each completion."""
         budget = max(mode.max_completion_length for mode in self.job.modes.values())
-        prompt = 0 if isinstance(self.config, EvalConfig) else max(prompt for prompt, _ in self.rows)
+        prompt = max(prompt for prompt, _ in self.rows)
         keys = bytes_of_keys(self.architecture, at_once * (prompt + budget), self._itemsize()) or 0
         return {"keys": keys, "logits": ROWS_OF_LOGITS * 4 * at_once * self.architecture.get_text_config().vocab_size}
 

@@ -10,11 +10,12 @@ import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
-from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 from typer.testing import CliRunner
 
 from polymath import base
 from polymath.cli import app
+from polymath.engine.keys import bytes_of_keys
 from polymath.packed import backbone, leave_types_to_autocast
 from polymath.pipeline import plan
 from polymath.planning import knobs, room
@@ -213,7 +214,10 @@ def test_settings_that_fit_are_found_the_cheapest_first(job_for: Callable[..., A
 def test_what_is_scored_at_once_can_be_less(job_for: Callable[..., Any]) -> None:
     _, jobs = job_for()
     scores = next(job for job in jobs if job.name == "scores")
-    machine = Machine(False, one(jobs, "scores", Machine(False, None)).total() - 2**20)
+    alone = one(jobs, "scores", Machine(False, None))
+    written = bytes_of_keys(AutoConfig.from_pretrained(jobs[0].files.model), 512 * 256, 4)
+    assert written and alone.parts["keys"] > written  # what is asked has keys as well
+    machine = Machine(False, alone.total() - 2**20)
     remedy = knobs.remedy(jobs, scores, machine)
     assert remedy and remedy.need.fits(machine) and set(remedy.settings) == {"batch_size"}
     nearest = knobs.remedy(jobs, scores, Machine(False, 2**20))
