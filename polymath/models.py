@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ADAPTER_FILE = "adapter_config.json"
+NEEDS_BITSANDBYTES = "lora.load_in_4bit needs bitsandbytes: pip install 'polymath[qlora]'"
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -126,7 +127,7 @@ def four_bits(*, bf16: bool) -> Any:
     from transformers import BitsAndBytesConfig
 
     if find_spec("bitsandbytes") is None:
-        raise ImportError("lora.load_in_4bit needs bitsandbytes: pip install 'polymath[qlora]'")
+        raise ImportError(NEEDS_BITSANDBYTES)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from polymath.domains import held_out_tasks
 from polymath.fingerprint import fingerprint
 from polymath.hardware import Slots, gpus
 from polymath.launch import StageProcesses
-from polymath.models import TinyModel
+from polymath.models import NEEDS_BITSANDBYTES, TinyModel
 from polymath.planning import room
 from polymath.progress import Display
 from polymath.recipe import Recipe
@@ -156,6 +157,9 @@ def check_hardware(plans: Iterable[Plan]) -> None:
             )
         if getattr(config, "fsdp", False) and not gpus():
             raise StageFailed(f"stage {name}: fsdp shards over GPUs, and this machine has none: take it out")
+        lora = getattr(config, "lora", None)
+        if lora and lora.load_in_4bit and find_spec("bitsandbytes") is None:
+            raise StageFailed(f"stage {name}: {NEEDS_BITSANDBYTES}")
 
 
 def _check_held_out(job: StageJob) -> None:

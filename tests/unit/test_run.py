@@ -10,7 +10,7 @@ from trl.trainer.utils import RepeatSampler
 from polymath.chat import V4Format
 from polymath.data import training_rows
 from polymath.domains.arithmetic import MathDomain
-from polymath.pipeline import plan
+from polymath.pipeline import StageFailed, check_hardware, plan
 from polymath.recipe import load_recipe
 from polymath.rollouts import EpochSampler
 from polymath.run_dir import RunDir, StageDir, append_line, keep_lines, read_lines, whole_folder, write_json
@@ -45,6 +45,16 @@ def test_branches_share_the_cores(monkeypatch) -> None:
     threads = {p.job.name: p.job.threads for p in plan(load_recipe(MINIATURE), RunDir(Path("nowhere")))}
     assert threads["format"] == threads["merged"] == 8
     assert threads["sft-math"] == threads["sft-agent"] == threads["grpo-math"] == 4
+
+
+def test_what_a_stage_needs_of_this_machine_is_looked_for_before_any_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polymath.pipeline.find_spec", lambda name: None)
+    stages = plan(load_recipe(MINIATURE, ["grpo-agent.lora={load_in_4bit: true}"]), RunDir(tmp_path))
+    with pytest.raises(StageFailed, match=r"stage grpo-agent: .* needs bitsandbytes: pip install"):
+        check_hardware(stages)
+    check_hardware(stage for stage in stages if stage.job.name != "grpo-agent")
 
 
 def test_status_follows_the_folder(tmp_path: Path) -> None:
