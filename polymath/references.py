@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from distill.config import OpdConfig, TaughtConfig
 from distill.merge_config import MergeConfig
-from polymath.domains import is_evaluation_only
+from polymath.domains import held_out_count, is_evaluation_only
 from polymath.domains.arithmetic import MathDomain
 from polymath.domains.python import PythonDomain
 from polymath.domains.writing import WritingDomain
@@ -41,7 +41,7 @@ def check_references(recipe: "Recipe") -> list[Problem]:
             for domain in stage.domain_names()
             if domain not in recipe.domains
         ]
-        problems += _check_evaluation_only(recipe, name, stage)
+        problems += _check_evaluation_only(recipe, name, stage) + _check_held_out(recipe, name, stage)
         problems += [
             Problem(
                 ("stages", name, "rewards", place, "target", mode), f"no mode {mode!r}{nearest(mode, recipe.modes)}"
@@ -87,6 +87,25 @@ def _check_room_of_judge(name: str, stage: "Stage") -> list[Problem]:
         "verdict: lower it, or raise vllm_max_model_length"
     )
     return [Problem(("stages", name, "judge", "max_completion_length"), message)]
+
+
+def _check_held_out(recipe: "Recipe", name: str, stage: "Stage") -> list[Problem]:
+    """A file holds out so many rows and no more; what is drawn without end is counted as a run begins."""
+    if not isinstance(stage, EvalConfig):
+        return []
+    held_out = {
+        own: held_out_count(recipe.domains[own], stage.num_prompts) for own in stage.domains if own in recipe.domains
+    }
+    return [
+        Problem(
+            ("stages", name, "num_prompts"),
+            f"found {stage.num_prompts}; the domain {own!r} holds out {count} tasks: lower it to that"
+            if count
+            else f"found {stage.num_prompts}; the domain {own!r} is too small to hold out any task: score another",
+        )
+        for own, count in held_out.items()
+        if count < stage.num_prompts
+    ]
 
 
 def _check_evaluation_only(recipe: "Recipe", name: str, stage: "Stage") -> list[Problem]:

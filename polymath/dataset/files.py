@@ -30,7 +30,9 @@ def records(path: Path) -> Iterator[Found]:
     if reader is None:
         raise ValueError(f"{path}: {path.suffix or 'no'} ending; files are {', '.join(READERS)}: convert or rename it")
     if not os.path.isfile(path):  # unlike pathlib's, these never raise
-        raise ValueError(f"{path}: no file" if os.path.exists(path) else f"{path}: no such file")
+        raise ValueError(
+            f"{path}: no file" if os.path.exists(path) else f"{path}: no such file, looked for from {os.getcwd()}"
+        )
     try:
         yield from reader(path)
     except UnicodeDecodeError as error:
@@ -63,19 +65,26 @@ def _parsed(text: str) -> dict[str, Any] | str:
     except json.JSONDecodeError as error:
         return f"no JSON: {error.msg.removesuffix(' starting at')} at column {error.colno}"
     except (ValueError, RecursionError) as error:
-        return f"no JSON: {error}"
+        return f"no JSON: {_fault(error)}"
     return record if isinstance(record, dict) else f"{json_kind(record)} in the place of an object"
+
+
+def _fault(error: ValueError | RecursionError) -> str:
+    """In words; of a number of too many digits without what Python's own settings could do."""
+    return str(error).partition("; use sys.")[0]
 
 
 def _json(path: Path) -> Iterator[Found]:
     try:
         with _opened(path) as file:
             rows = json.load(file)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError
         if _holds_lines(path):
             yield from _json_lines(path)
             return
-        raise ValueError(f"{path}: no JSON: {error}; JSON lines end in .jsonl") from error
+        raise ValueError(f"{path}: no JSON: {_fault(error)}; JSON lines end in .jsonl") from error
     if not isinstance(rows, list):
         raise ValueError(f"{path}: holds {json_kind(rows)}, and a list of objects is needed: one for each row")
     for number, record in enumerate(rows, 1):
