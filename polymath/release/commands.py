@@ -53,6 +53,7 @@ def export(
     if known.dtype == "float32" and dtype is None:
         say("bfloat16 would have rounded it further from the stage's model than it may be")
     say(f"its log-probabilities are {own.mean:.2g} nats from the stage's on the mean, {own.most:.2g} at most")
+    _say_digest(target)
     try:
         command(target, "127.0.0.1", 8000, on_cpu=not gpus())
     except ValueError as error:
@@ -61,16 +62,25 @@ def export(
         say(f"next: polymath verify {target}, polymath serve {target}")
 
 
-def verify(folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote.")]) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="What `polymath export` wrote.")],
+    sha256: Annotated[
+        str | None, typer.Option(help="Of provenance.json, as `export` said it; what else it says rests on that.")
+    ] = None,
+) -> None:
     """Check every file of an exported model, and where they still lie its base and data."""
     try:
-        findings = list(provenance.verify(folder))
+        findings = list(provenance.verify(folder, sha256))
     except ValueError as error:
         stop(str(error))
     faults = tell(findings)
-    say(f"{provenance.PROVENANCE} itself has the sha256 {file_digest(folder / provenance.PROVENANCE)}")
+    _say_digest(folder)
     if faults:
         raise typer.Exit(FAILED)
+
+
+def _say_digest(folder: Path) -> None:
+    say(f"{provenance.PROVENANCE} itself has the sha256 {file_digest(folder / provenance.PROVENANCE)}")
 
 
 def serve(

@@ -128,9 +128,15 @@ def read(folder: Path) -> Provenance:
         raise ValueError(f"{path}: {where + ': ' if where else ''}{fault['msg']}") from error
 
 
-def verify(folder: Path) -> Iterator[Finding]:
-    """Everything that can be checked here, one after the other. Raises `ValueError` as `read` does."""
+def verify(folder: Path, sha256: str | None = None) -> Iterator[Finding]:
+    """Everything that can be checked here, one after the other; `sha256` is what `provenance.json` itself has to have.
+
+    Raises `ValueError` as `read` does.
+    """
     known = read(folder)
+    if sha256 is not None:
+        same = file_digest(folder / PROVENANCE) == sha256.lower()
+        yield _told(PROVENANCE, same, "has another sha256 than the one that was given")
     yield from _files(known, folder)
     same = recipe_digest(known.recipe) == known.recipe_sha256
     yield _told("recipe", same, "differs from its digest")

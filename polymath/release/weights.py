@@ -35,6 +35,8 @@ def merged(source: Path) -> Any:
 def write_whole(model: Any, tokenizer_of: Path, folder: Path, dtype: models.Dtype) -> None:
     """Weights in `dtype`, with their tokenizer; `model` is in that type afterwards."""
     model.to(getattr(torch, dtype)).save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):  # which safetensors lets nobody else read, and a server may be one
+        weights.chmod((folder / "config.json").stat().st_mode)
     models.load_tokenizer(tokenizer_of).save_pretrained(folder)
 
 

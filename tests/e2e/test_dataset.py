@@ -148,7 +148,13 @@ def test_weights_that_rounding_changes_too_much_stay_float32(
 def test_what_was_changed_is_found(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "got"
     shutil.copytree(exported, folder)
+    known = folder / "provenance.json"
+    digest = hashlib.sha256(known.read_bytes()).hexdigest()
+    assert digest in say("verify", folder).output and say("verify", folder, "--sha256", digest).exit_code == 0
+    known.write_bytes(known.read_bytes() + b" ")
     assert say("verify", folder).exit_code == 0
+    forged = say("verify", folder, "--sha256", digest)
+    assert forged.exit_code == 1 and "another sha256" in forged.output
     with (folder / "tokenizer.json").open("a") as file:
         file.write(" ")
     (folder / "README.md").unlink()
