@@ -88,11 +88,12 @@ def _verdict(survey: Survey, machine: Machine) -> int:
         need = needs[name]
         does = "does not fit" if name in cannot else "does not fit once completions are as long as they may be"
         say(f"memory: stage {name} {does}: {_size(need.total())} GiB at {need.moment}, {where} has {_size(there)}")
-        if remedy is None:
+        if remedy is not None:
+            options = " ".join(f"--set {own}" for own in remedy.options())
+            takes = "it takes" if remedy.need.fits(machine) else "still too much,"
+            say(f"  with {options} {takes} {_size(remedy.need.total())} GiB")
+        if remedy is None or not remedy.need.fits(machine):
             say("  no setting is known to help: take a smaller model or a larger device, or let it write less")
-            continue
-        fits = "it takes" if remedy.need.fits(machine) else "still too much,"
-        say(f"  with {' '.join(f'--set {own}' for own in remedy.options())} {fits} {_size(remedy.need.total())} GiB")
     return FAILED
 
 
