@@ -65,7 +65,12 @@ def rows(scores: Sequence[Mapping[str, Any]], scored: str) -> list[Row]:
 def _adapter(settings: Mapping[str, Any]) -> str:
     """An adapter in a few words."""
     kinds = [name for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if settings[key]]
-    return ", ".join([f"r {settings['r']}", f"alpha {settings['lora_alpha']}", *kinds])
+    numbers = [f"r {settings['r']}", f"alpha {settings['lora_alpha']}"]
+    dropout = [f"dropout {settings['lora_dropout']}"] if settings["lora_dropout"] else []
+    chosen = [settings["target_modules"] or (), settings["target_parameters"] or ()]
+    names = [name for own in chosen for name in ([own] if isinstance(own, str) else own)]
+    targets = sorted({name.rpartition(".")[2] for name in names})  # PEFT names those of each layer
+    return ", ".join([*numbers, *dropout, *kinds, f"on {' '.join(targets)}"])
 
 
 def _domains(own: Provenance) -> list[str]:

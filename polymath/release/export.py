@@ -26,6 +26,8 @@ from polymath.summary import stage_folders, summarise
 
 TEXTS = 8  # of each domain and mode, to compare the models on
 LONGEST = 512  # tokens of each
+# What of an adapter's own file tells which one it is
+TELLING = "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules", "target_parameters"
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def _data(source: Source) -> Iterator[provenance.DataFile]:
 def _adapter(folder: StageDir) -> dict[str, Any] | None:
     """The settings of the adapter that a stage left, by which it is known."""
     settings = read_json(folder.model / models.ADAPTER_FILE)
-    return {name: settings.get(name) for name in ("r", "lora_alpha", "use_rslora", "use_dora")} if settings else None
+    return {name: settings.get(name) for name in TELLING} if settings else None
 
 
 def _before(recipe: Recipe, stage: str) -> set[str]:

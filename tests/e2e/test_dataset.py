@@ -111,7 +111,7 @@ def test_an_adapter_leaves_with_its_base_and_says_the_same_anywhere(exported: Pa
 def test_an_adapter_goes_on_and_the_card_says_what_it_is(
     run: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    stages = RECIPE.replace("{r: 4}", "{r: 4, use_rslora: true}").partition("  scores:")[0]
+    stages = RECIPE.replace("{r: 4}", "{r: 4, use_rslora: true, lora_dropout: 0.1}").partition("  scores:")[0]
     more = "  more: {kind: sft, from: tuned, domains: [orders], max_steps: 2, per_device_train_batch_size: 8}\n"
     (tmp_path / "own.yaml").write_text(stages + more)
     shutil.copy(run.parent / "orders.jsonl", tmp_path)
@@ -122,7 +122,8 @@ def test_an_adapter_goes_on_and_the_card_says_what_it_is(
     assert before.keys() == after.keys() and any((before[name] != after[name]).any() for name in before)
     assert say("export", tmp_path / "run", tmp_path / "out").exit_code == 0
     card = (tmp_path / "out/README.md").read_text()
-    assert card.count("| r 4, alpha 32, rsLoRA | orders |") == 2
+    linear = "down_proj gate_proj k_proj o_proj q_proj up_proj v_proj"
+    assert card.count(f"| r 4, alpha 32, dropout 0.1, rsLoRA, on {linear} | orders |") == 2
 
 
 def test_whole_weights_are_those_of_base_and_adapter(run: Path, tmp_path: Path) -> None:
