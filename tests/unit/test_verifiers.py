@@ -27,7 +27,7 @@ from rewards import LengthPenalty, OwnVerifier, PythonReward, Score, Workbench
 from rewards.assessed import SelfVerification
 from rewards.code_tests import CodeTests, same
 from rewards.gold import GoldError, check_gold, check_rewards, gold_completions
-from rewards.math_answer import MathAnswer, final_answer
+from rewards.math_answer import WAITS, MathAnswer, final_answer
 from rewards.score import RewardError
 
 COUNT = 200
@@ -143,7 +143,7 @@ def test_a_formula_that_never_ends_is_wrong_in_time() -> None:
     with Workbench({"math_answer": MathAnswer(seconds=1.5)}, SandboxConfig()) as impatient:
         started = time.monotonic()
         assert values(impatient, cases) == [0.0] * len(towers) + [1.0] * 10
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < len(towers) * WAITS * 1.5  # of a machine that is ever so busy
 
 
 def test_the_answer_that_is_meant() -> None:
