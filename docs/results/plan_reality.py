@@ -216,17 +216,26 @@ def measured(recipe: Path, run: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compared(own: Configuration, folder: Path, warm: bool) -> dict[str, Any]:
+def compared(name: str, folder: Path, warm: bool) -> dict[str, Any]:
     """One configuration, planned and run. A large model's checkpoint is tens of gigabytes: none is left behind."""
-    recipe = folder / "recipe.yaml"
+    own, recipe = CONFIGURATIONS[name], folder / "recipe.yaml"
     recipe.write_text(json.dumps(own.recipe(model_folder(own.model)), indent=1))
     if warm and own.stage.get("use_vllm"):
         polymath("run", recipe, folder / "warm", "--overcommit", "--set", "own.max_steps=2")
         shutil.rmtree(folder / "warm")
     told = planned(recipe, folder / "plan", "--calibrate")
     calibrated = step_times(folder / "plan")
+    keep_log(name, folder / "plan")
     shutil.rmtree(folder / "plan")
-    return {"planned": told, "calibrated": calibrated, "measured": measured(recipe, folder / "run")}
+    found = measured(recipe, folder / "run")
+    keep_log(name, folder / "run")
+    return {"planned": told, "calibrated": calibrated, "measured": found}
+
+
+def keep_log(name: str, run: Path) -> None:
+    """What the stage said, beside the lines: with VLLM_LOGGING_LEVEL=INFO, when vLLM was at what."""
+    (path,) = run.glob("*-own/log.txt")
+    shutil.copy(path, LINES.parent / f"{name}-{run.name}.log")
 
 
 def step_times(run: Path) -> list[float]:
@@ -292,7 +301,7 @@ def tried(name: str, warm: bool) -> dict[str, Any]:
     line["versions"] = describe([])["versions"]
     began, folder = time.perf_counter(), Path(tempfile.mkdtemp(dir=SCRATCH))
     try:
-        line |= compared(CONFIGURATIONS[name], folder, warm)
+        line |= compared(name, folder, warm)
     except (RuntimeError, subprocess.SubprocessError, OSError, ValueError) as error:
         line["error"] = str(error)[-400:]
     finally:
