@@ -3,7 +3,7 @@
 Lengths are known as soon as there is a tokenizer: with the models that a run begins with.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polymath import data, models
@@ -11,7 +11,7 @@ from polymath.chat import Format, format_for
 from polymath.domains.task import question, reply
 from polymath.judging import verdict
 from polymath.source import Problem
-from polymath.stage import StageJob, TrainingConfig
+from polymath.stage import StageJob, TrainingConfig, origin
 from polymath.training import draw_rows
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def too_small(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
     known = {job.name: job for job in jobs}
     found: dict[Problem, None] = {}
     for job in jobs:
-        model = _root(job, known).files.model
+        model = origin(job, known).files.model
         if isinstance(job.config, TrainingConfig) and job.name not in done and model.exists():
             tokenizer = models.load_tokenizer(model)
             form = format_for(job.chat, tokenizer)
@@ -33,28 +33,21 @@ def too_small(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
     return list(found)
 
 
-def _root(job: StageJob, known: Mapping[str, StageJob]) -> StageJob:
-    """The stage that brought the tokenizer of this one's model."""
-    while job.models:
-        job = known[getattr(job.config, "from_", next(iter(job.models)))]
-    return job
-
-
 def _modes(
     job: StageJob, config: TrainingConfig, tokenizer: "PreTrainedTokenizerBase", form: Format
 ) -> Iterator[Problem]:
-    count = config.num_rows or config.max_steps * config.rows_per_step()
-    rows = draw_rows(job, form, min(count, ROWS))
+    rows = draw_rows(job, form, min(config.row_count(), ROWS))
     for mode, (row, length) in data.over_budget(rows, tokenizer, getattr(config, "max_length", None)).items():
         yield Problem(("modes", mode, "max_completion_length"), f"found {row.budget}; {data.needs(row, length)}")
 
 
 def _judge(job: StageJob, tokenizer: "PreTrainedTokenizerBase", form: Format) -> Iterator[Problem]:
     """A judge of the run has room for its shortest verdict."""
-    judge: Any = getattr(job.config, "judge", None)
+    config: Any = job.config
+    judge = getattr(config, "judge", None)
     if judge is None or judge.kind == "external":  # whose tokens nobody knows
         return
-    rubric = next((own for reward in getattr(job.config, "rewards") if (own := getattr(reward, "rubric", None))), None)  # noqa: B009
+    rubric = next((own for reward in config.rewards if (own := getattr(reward, "rubric", None))), None)
     last = verdict([0] * (judge.responses if judge.responses > 1 else len(rubric.criteria) if rubric else 1))
     written = [own for own in form.conversation([*question("?"), reply(last)], judge.think, ()) if own.generated]
     least = sum(len(tokenizer.encode(own.text, add_special_tokens=False)) for own in written)

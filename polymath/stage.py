@@ -188,6 +188,10 @@ class TrainingConfig(StageConfig):
         """Rows that one optimizer step takes."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps * self.processes()
 
+    def row_count(self) -> int:
+        """Rows that are drawn for the stage."""
+        return self.num_rows or self.max_steps * self.rows_per_step()
+
     def modes_per_task(self, modes: int) -> int:
         """In how many of the stage's modes a task is drawn; in turn in one of them."""
         return 1
@@ -260,3 +264,10 @@ class StageJob:
     def files(self) -> StageDir:
         """Where this process reads and writes."""
         return StageDir(self.folder, self.rank)
+
+
+def origin(job: StageJob, known: Mapping[str, StageJob]) -> StageJob:
+    """The stage that brought the model that this one's goes back to, over whatever it trains from or merges."""
+    while isinstance(job.config, TrainingConfig) or job.models:
+        job = known[job.config.from_ if isinstance(job.config, TrainingConfig) else next(iter(job.models))]
+    return job

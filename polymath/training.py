@@ -85,7 +85,7 @@ def prepare(job: StageJob) -> Materials:
         install(tokenizer)  # saved with the model: whoever loads it renders and reads as it was trained
     else:
         install_header(tokenizer, form)
-    rows = draw_rows(job, form, config.num_rows or config.max_steps * config.rows_per_step())
+    rows = draw_rows(job, form, config.row_count())
     data.check_budgets(rows, tokenizer, getattr(config, "max_length", None))
     job.files.update_state(rows=len(rows), data_sha256=data.digest(rows))
     bits = models.four_bits(bf16=config.bf16) if config.lora and config.lora.load_in_4bit else None

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -256,13 +257,11 @@ def _layer_of(name: str) -> str:
 def _room_for_keys(folder: Path, settings: ColocatedSettings) -> int | None:
     """Bytes of KV cache (see `room_for_keys`)."""
     itemsize, config = getattr(torch, settings.dtype).itemsize, AutoConfig.from_pretrained(folder)
-    allowed = MOST_ON_CPU
-    if torch.cuda.is_available():
-        weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        allowed = int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1]) - weights
-    keys = room_for_keys(config, settings.max_num_seqs, settings.max_model_len, itemsize, allowed)
-    # On a CPU vLLM takes half of what is free where it is not told, and fills it
-    return keys if torch.cuda.is_available() else keys or MOST_ON_CPU
+    room = partial(room_for_keys, config, settings.max_num_seqs, settings.max_model_len, itemsize)
+    if not torch.cuda.is_available():  # where vLLM takes half of what is free if it is not told, and fills it
+        return room(MOST_ON_CPU) or MOST_ON_CPU
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return room(int(settings.gpu_memory_utilization * torch.cuda.mem_get_info()[1]) - weights)
 
 
 @contextmanager

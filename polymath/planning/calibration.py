@@ -1,7 +1,6 @@
 """How long a recipe will take: each stage is run for a few steps, and the rest is worked out from these; no torch."""
 
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,22 +33,21 @@ def shortened(recipe: Recipe) -> Recipe:
     for name, stage in recipe.stages.items():
         own = data["stages"][name]
         if isinstance(stage, TrainingConfig) and stage.kind != "off_policy":
-            own["num_rows"] = own["num_rows"] or own["max_steps"] * stage.rows_per_step()
+            own["num_rows"] = stage.row_count()
         if "max_steps" in own:
             own |= {"max_steps": min(STEPS, own["max_steps"]), "logging_steps": 1, "save_steps": STEPS}
         if own.get("early_stopping_patience"):
             own.pop("early_stopping_patience")
             own.pop("early_stopping_threshold")
         if stage.kind == "off_policy":
-            own |= {"keep": "all", "num_rows": _rows_of_one_batch(own, stage)}
+            own |= {"keep": "all", "num_rows": _rows_of_one_batch(stage)}
         if stage.kind == "eval":
             own["num_prompts"] = min(PROMPTS, own["num_prompts"])
     return Recipe.model_validate(data)
 
 
-def _rows_of_one_batch(own: Mapping[str, Any], stage: Any) -> int:
-    most = own["num_rows"] or own["max_steps"] * stage.rows_per_step()
-    return max(1, min(most, stage.generation_batch_size // stage.num_samples))
+def _rows_of_one_batch(stage: Any) -> int:
+    return max(1, min(stage.row_count(), stage.generation_batch_size // stage.num_samples))
 
 
 def timings(recipe: Recipe, run: RunDir) -> dict[str, Timing]:

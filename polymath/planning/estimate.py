@@ -34,7 +34,7 @@ from polymath.planning.memory import (
     reading,
 )
 from polymath.planning.need import Lengths, Machine, Need
-from polymath.stage import LoraConfig, RolloutConfig, StageJob, TrainingConfig
+from polymath.stage import LoraConfig, RolloutConfig, StageJob, TrainingConfig, origin
 from polymath.training import adapter_config, draw_rows
 from rl.config import GrpoConfig
 from rl.judge_config import FrozenJudge
@@ -105,7 +105,7 @@ class _Stage:
     def folder(self) -> Path:
         """The model that this stage's weights come from in the end, which is there before anything trains."""
         name = self.config.models[0] if isinstance(self.config, EvalConfig) else self.config.from_
-        return models.base_of(_root(self.known[name], self.known))
+        return models.base_of(origin(self.known[name], self.known).files.model)
 
     @cached_property
     def architecture(self) -> PretrainedConfig:
@@ -154,8 +154,7 @@ class _Stage:
 
     def _drawn(self, form: Format) -> list[data.Row]:
         if not isinstance(self.config, EvalConfig):
-            count = self.config.num_rows or self.config.max_steps * self.config.rows_per_step()
-            return draw_rows(self.job, form, min(SAMPLED_ROWS, count))
+            return draw_rows(self.job, form, min(SAMPLED_ROWS, self.config.row_count()))
         rows = []
         for name in self.config.domains:
             domain = self.job.domains[name]
@@ -265,13 +264,6 @@ class _Stage:
             return 0
         model = self.learner.adapter or self.learner.weights
         return model + CHECKPOINTS * (model + 2 * self.learner.trained)
-
-
-def _root(job: StageJob, known: Mapping[str, StageJob]) -> Path:
-    """The folder of the model that a stage's goes back to, over whatever it trains from or merges."""
-    while isinstance(job.config, TrainingConfig) or len(job.models) > 0:
-        job = known[job.config.from_ if isinstance(job.config, TrainingConfig) else next(iter(job.models))]
-    return job.files.model
 
 
 def _at_once(config: Any) -> int:

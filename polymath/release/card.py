@@ -21,7 +21,6 @@ class Row(NamedTuple):
     mode: str
     n: int
     before: float | None
-    before_stderr: float
     after: float
     stderr: float
 
@@ -57,8 +56,8 @@ def rows(scores: Sequence[Mapping[str, Any]], scored: str) -> list[Row]:
     for (model, domain, mode), one in found.items():
         if model == scored:
             base = found.get((BASE, domain, mode))
-            before, error = (100 * base["accuracy"], 100 * base["stderr"]) if base else (None, 0.0)
-            out.append(Row(domain, mode, one["n"], before, error, 100 * one["accuracy"], 100 * one["stderr"]))
+            before = 100 * base["accuracy"] if base else None
+            out.append(Row(domain, mode, one["n"], before, 100 * one["accuracy"], 100 * one["stderr"]))
     return out
 
 

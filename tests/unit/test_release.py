@@ -68,5 +68,4 @@ def test_what_the_format_has_no_place_for_is_refused(folder: Path, tmp_path: Pat
      (None, 80, 9, "not measured before")],
 )  # fmt: skip
 def test_a_card_says_no_more_than_the_errors_allow(before: float | None, after: float, n: int, change: str) -> None:
-    errors = [((own or 0) * (100 - (own or 0)) / n) ** 0.5 for own in (before, after)]
-    assert Row("d", "m", n, before, errors[0], after, errors[1]).change() == change
+    assert Row("d", "m", n, before, after, (after * (100 - after) / n) ** 0.5).change() == change
