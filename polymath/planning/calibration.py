@@ -16,7 +16,7 @@ PROMPTS = 64  # of an eval stage's cells
 class Timing:
     """Of one stage, in seconds."""
 
-    start: float  # until its first step ends, and after its last one, and by how much the next steps are slower
+    start: float  # until its first step ends, and after its last one
     step: float  # each other one
     steps: int
     peak_memory: int | None  # bytes that it took while it was calibrated
@@ -58,13 +58,14 @@ def timings(recipe: Recipe, run: RunDir) -> dict[str, Timing]:
 
 
 def _timing(stage: Any, folder: StageDir) -> Timing:
+    """What the second to fifth steps take beyond a later one is left out: a machine loads kernels once, not each run."""
     state = folder.read_state()
     steps = [line["time/step"] for line in read_lines(folder.metrics) if "time/step" in line]
     peak = state.get("peak_memory_bytes")
     if len(steps) < 2:
         return Timing(state["seconds"] * _batches(stage), 0.0, 1, peak)
     step = statistics.median(steps[len(steps) // 2 :])
-    return Timing(state["seconds"] - step * (len(steps) - 1), step, stage.max_steps, peak)
+    return Timing(state["seconds"] - sum(steps[1:]), step, stage.max_steps, peak)
 
 
 def _batches(stage: Any) -> float:
