@@ -1,6 +1,7 @@
-"""Whether the budgets of modes and judges hold what is written in them, before any stage trains.
+"""Whether budgets hold what is written in them, and adapters find what they are put on, before any stage trains.
 
-Lengths are known as soon as there is a tokenizer: with the models that a run begins with.
+Lengths are known as soon as there is a tokenizer, modules as soon as there is a configuration: with the models that a
+run begins with.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from polymath.domains.task import question, reply
 from polymath.judging import verdict
 from polymath.source import Problem
 from polymath.stage import StageJob, TrainingConfig, origin
+from polymath.targets import unknown_targets
 from polymath.training import draw_rows
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 ROWS = 128  # of a stage, its first ones; of the others it finds out as it begins
 
 
-def too_small(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
-    """What of the budgets of stages that are not done is too small, and what it would have to be."""
+def unfit(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
+    """What in stages that are not done cannot be, and what it would have to be."""
     known = {job.name: job for job in jobs}
     found: dict[Problem, None] = {}
     for job in jobs:
@@ -30,7 +32,7 @@ def too_small(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
             tokenizer = models.load_tokenizer(model)
             form = format_for(job.chat, tokenizer)
             found |= dict.fromkeys([*_modes(job, job.config, tokenizer, form), *_judge(job, tokenizer, form)])
-    return list(found)
+    return [*found, *unknown_targets(jobs, done)]
 
 
 def _modes(

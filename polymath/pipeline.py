@@ -199,16 +199,19 @@ class Pipeline:
             self._settle(stage)
         self._check_gold()
         self._finish(self._models())
-        self._check_budgets()
+        self._check_fit("polymath.budgets:unfit")
         if not overcommit:
             self._check_memory()
         self._finish(self.plans)
 
     def bring_models(self) -> None:
-        """Finish the stages alone that make or bring models. Raises `StageFailed`."""
+        """Finish the stages alone that make or bring models. Raises as `run` does."""
         for name in self._models():
             self._settle(self.plans[name])
         self._finish(self._models())
+        adapters = [lora for job in self.jobs() if (lora := getattr(job.config, "lora", None))]
+        if any(lora.names_targets() for lora in adapters):  # no budgets: to draw rows takes its time
+            self._check_fit("polymath.targets:unknown_targets")
 
     def jobs(self) -> list[StageJob]:
         """Of all stages."""
@@ -244,12 +247,12 @@ class Pipeline:
             self.run_dir.event("sandbox", protections=sorted(protections))
             self.display.note(f"sandbox: {', '.join(sorted(protections))}")
 
-    def _check_budgets(self) -> None:
-        """No stage starts where a later one would refuse what a mode or a judge may write."""
+    def _check_fit(self, check: str) -> None:
+        """No stage starts where a later one would refuse what a mode or a judge may write, or what an adapter is on."""
         if self.done.issuperset(self.plans):
             return
         try:
-            problems = launch.call("polymath.budgets:too_small", self.jobs(), list(self.done))
+            problems = launch.call(check, self.jobs(), list(self.done))
         except RuntimeError as error:
             raise StageFailed(str(error)) from error
         if problems:

@@ -15,6 +15,7 @@ from polymath.models import Dtype, PretrainedModel
 from polymath.run_dir import StageDir
 from polymath.strict import StrictModel
 
+ALL_LINEAR = "all-linear"  # of `lora.target_modules`
 BASE = "base"  # the name under which stages refer to the recipe's model
 
 
@@ -105,7 +106,7 @@ class LoraConfig(StrictModel):
     r: PositiveInt = 16
     lora_alpha: PositiveInt = 32
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: str | tuple[str, ...] = "all-linear"
+    target_modules: str | tuple[str, ...] = ALL_LINEAR
     target_parameters: tuple[str, ...] = Field(
         default=(),
         description="Ends of the names of parameters that are no modules' own, as the experts of a mixture: "
@@ -130,6 +131,10 @@ class LoraConfig(StrictModel):
                     f"target_parameters goes without {name}: PEFT has no such adapter; leave one of them out"
                 )
         return self
+
+    def names_targets(self) -> bool:
+        """Whether it is on modules or parameters that a model has to have."""
+        return self.target_modules != ALL_LINEAR or bool(self.target_parameters)
 
     def beyond_vllm(self) -> str:
         """The setting, if any, whose adapter vLLM does not take."""

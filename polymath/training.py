@@ -26,6 +26,7 @@ from polymath.engine.wal import TokenLog, step_of
 from polymath.run_dir import StageDir, append_line, keep_lines, read_lines, whole_folder
 from polymath.sharding import whole
 from polymath.stage import LoraConfig, RolloutConfig, StageJob, TrainingConfig
+from polymath.targets import check_targets
 from polymath.vocabulary import fit_fused_head, new_tokens
 
 # TRL imports vLLM wherever it is installed, which takes seconds; its trainers sample with our engines, and need none
@@ -124,24 +125,6 @@ def adapter_config(lora: LoraConfig) -> PeftLoraConfig:
     settings: dict[str, Any] = lora.model_dump(exclude={"load_in_4bit", "train_new_tokens"})
     settings["target_parameters"] = list(lora.target_parameters) or None
     return PeftLoraConfig(task_type="CAUSAL_LM", **settings)
-
-
-def check_targets(adapter: PeftLoraConfig, model: Any) -> None:
-    """Raise `ValueError` for a target that the model lacks; PEFT passes over it where others are found."""
-    modules = dict(model.named_modules())
-    linear = {name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, torch.nn.Linear)}
-    named = () if isinstance(adapter.target_modules, str) else adapter.target_modules or ()
-    for target in named:
-        if not any(name == target or name.endswith(f".{target}") for name in modules):
-            known = ", ".join(sorted(linear))
-            raise ValueError(f"lora.target_modules: no module of the model is called {target!r}; known are {known}")
-    parameters = [name for name, _ in model.named_parameters()]
-    for target in adapter.target_parameters or ():
-        if not any(name == target or name.endswith(f".{target}") for name in parameters):
-            raise ValueError(
-                f"lora.target_parameters: no parameter of the model is called {target!r}; they are for experts that a "
-                "model keeps in one parameter, others are named in target_modules"
-            )
 
 
 def training_config(job: StageJob) -> TrainingConfig:

@@ -56,6 +56,21 @@ def test_what_a_later_stage_would_refuse_is_refused_before_the_first_one(tmp_pat
     assert result.exit_code == 2 and result.stderr.startswith(f"--set {given[0]}: ")
 
 
+def test_what_an_adapter_would_not_find_is_refused_before_the_first_stage(tmp_path: Path) -> None:
+    recipe, run = tmp_path / "tight.yaml", tmp_path / "run"
+    more = "    lora: {r: 2, target_modules: [q_proj, v_prj], target_parameters: [mlp.experts.down_proj]}\n"
+    more += "  last: {kind: sft, from: joint, domains: [math], modes: [high], max_steps: 1}\n"
+    recipe.write_text(RECIPE.replace(" 3}", " 64}").replace("length: 4\n", f"length: 64\n{more}"))
+    for command in (["run"], ["plan"]):
+        result = CliRunner().invoke(app, [*command, str(recipe), "--run-dir", str(run) + command[0]])
+        assert result.exit_code == 2, result.output
+        module, parameter = result.stderr.strip().splitlines()
+        at = f"{recipe}:22: stages.joint.lora"
+        assert module == f"{at}.target_modules: no module of the model is called 'v_prj'; did you mean 'v_proj'?"
+        assert parameter.startswith(f"{at}.target_parameters: no parameter of the model is called 'mlp.experts.down_")
+        assert sorted(path.name for path in Path(str(run) + command[0]).glob("[0-9]*")) == ["00-base"]
+
+
 @pytest.mark.parametrize(
     ("judge", "is_refused"),
     [

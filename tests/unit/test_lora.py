@@ -73,8 +73,34 @@ def test_a_target_that_no_module_has_is_named_beside_those_that_there_are(base: 
     with pytest.raises(ValueError, match="no module of the model is called 'nope'; known are .*q_proj"):
         adapted(model, base, target_modules=["q_proj", "nope"])
     assert adapted(model, base, target_modules=["self_attn.q_proj"]).active_peft_config.target_modules
-    with pytest.raises(ValueError, match="no parameter of the model is called 'mlp.experts.gate_up_proj'"):
+    with pytest.raises(
+        ValueError, match="no parameter of the model is called 'mlp.experts.gate_up_proj'; they are for"
+    ):
         adapted(model, base, target_parameters=["mlp.experts.gate_up_proj"])
+    experts = Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS))
+    with pytest.raises(ValueError, match="called 'experts.gate_up'; did you mean 'mlp.experts.gate_up_proj'"):
+        adapted(experts, base, target_parameters=["experts.gate_up"])
+
+
+@pytest.mark.parametrize(
+    ("targets", "fault"),
+    [
+        ("q_proj", r"a regular expression that no module's whole name matches; did you mean \[q_proj\]"),
+        (".*q_prj", "matches; did you mean 'q_proj'"),
+        ("(", r"no regular expression: missing \)"),
+        ([], "names no module; known are down_proj"),
+        (["self_attn.q_prj"], "did you mean 'q_proj'"),
+        (".*q_proj", ""),
+        ("All-Linear", ""),
+    ],
+)
+def test_targets_are_names_or_one_expression(base: Path, targets: Any, fault: str) -> None:
+    model = models.load_model(base, "float32")
+    if not fault:
+        assert adapted(model, base, target_modules=targets)
+        return
+    with pytest.raises(ValueError, match=fault):
+        adapted(model, base, target_modules=targets)
 
 
 @pytest.mark.parametrize(

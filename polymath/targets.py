@@ -1,0 +1,100 @@
+"""What an adapter is put on: whether a model has the modules and parameters that `lora` names."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from polymath import models
+from polymath.source import Problem, nearest
+from polymath.stage import ALL_LINEAR, StageJob, TrainingConfig, origin
+
+
+def check_targets(adapter: PeftLoraConfig, model: Any) -> None:
+    """Raise `ValueError` for a target that the model lacks; PEFT passes over it where others are found."""
+    modules = adapter.target_modules if isinstance(adapter.target_modules, str) else tuple(adapter.target_modules or ())
+    for field, fault in _faults(modules, tuple(adapter.target_parameters or ()), model):
+        raise ValueError(f"lora.{field}: {fault}")
+
+
+def unknown_targets(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
+    """The same of stages that have not begun, from the architectures of the models that they go back to."""
+    known, found = {job.name: job for job in jobs}, list[Problem]()
+    for job in jobs:
+        config, model = job.config, origin(job, known).files.model
+        if not isinstance(config, TrainingConfig) or config.lora is None or job.name in done or not model.exists():
+            continue
+        if config.lora.names_targets() and not _is_adapter(known[config.from_], known):
+            faults = _of_architecture(model, config.lora.target_modules, config.lora.target_parameters)
+            found += [Problem(("stages", job.name, "lora", field), fault) for field, fault in faults]
+    return found
+
+
+def _is_adapter(job: StageJob, known: Mapping[str, StageJob]) -> bool:
+    """Whether what a stage hands over is an adapter, which goes on as it is, or may be one, as of a merge."""
+    if isinstance(job.config, TrainingConfig):
+        return job.config.lora is not None or _is_adapter(known[job.config.from_], known)
+    return any(_is_adapter(known[name], known) for name in job.models) or models.is_adapter(job.files.model)
+
+
+@cache
+def _of_architecture(
+    folder: Path, targets: str | tuple[str, ...], parameters: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    """Fields and faults; nothing but names is needed, so that no weights are read."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    return list(_faults(targets, parameters, model))
+
+
+def _faults(targets: str | tuple[str, ...], parameters: tuple[str, ...], model: Any) -> Iterator[tuple[str, str]]:
+    names = [name for name, _ in model.named_modules()]
+    linear = sorted({_last(name) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)})
+    if isinstance(targets, str):
+        faults = () if targets.lower() == ALL_LINEAR else _of_pattern(targets, names, linear)
+    else:
+        faults = _of_names(targets, names, linear)
+    yield from (("target_modules", fault) for fault in faults)
+    if not targets and not parameters:
+        yield "target_modules", f"names no module; known are {', '.join(linear)}"
+    yield from (("target_parameters", fault) for fault in _of_parameters(parameters, model))
+
+
+def _of_parameters(targets: tuple[str, ...], model: Any) -> Iterator[str]:
+    names = [name for name, _ in model.named_parameters()]
+    known = sorted({".".join(name.split(".")[-3:]) for name in names if _last(name) not in ("weight", "bias")})
+    for target in targets:
+        if not any(_ends(name, target) for name in names):
+            meant = "; they are for experts that a model keeps in one parameter, others are named in target_modules"
+            yield f"no parameter of the model is called {target!r}{nearest(target, known) if known else meant}"
+
+
+def _of_names(targets: tuple[str, ...], names: list[str], linear: list[str]) -> Iterator[str]:
+    for target in targets:
+        if not any(_ends(name, target) for name in names):
+            yield f"no module of the model is called {target!r}{nearest(_last(target), linear)}"
+
+
+def _of_pattern(pattern: str, names: list[str], linear: list[str]) -> Iterator[str]:
+    """PEFT reads one text as a regular expression, and holds it against whole names."""
+    try:
+        found = any(re.fullmatch(pattern, name) for name in names)
+    except re.error as error:
+        yield f"found {pattern!r}, which is no regular expression: {error}"
+        return
+    if not found:
+        meant = f"; did you mean [{pattern}]?" if pattern in linear else nearest(_last(pattern), linear)
+        yield f"found {pattern!r}, a regular expression that no module's whole name matches{meant}"
+
+
+def _ends(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
