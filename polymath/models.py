@@ -6,8 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from polymath import places
 from polymath.run_dir import RunDir
 from polymath.strict import StrictModel
 
@@ -47,10 +48,22 @@ class PretrainedModel(StrictModel):
     )
     revision: str | None = Field(default=None, description="Revision of a hub id.")
 
+    @field_validator("name")
+    @classmethod
+    def _is_found_beside_the_recipe(cls, name: str, info: ValidationInfo) -> str:
+        """What is found as it was given stays so."""
+        path = _local(name)
+        beside = places.found(path, info) if path and not os.path.exists(path) else None
+        return str(beside) if beside and os.path.exists(beside) else name
+
     def path(self) -> Path | None:
         """Where the model lies on this machine; None for a hub id."""
-        is_path = self.name.startswith((".", "/", "~")) or self.name.endswith(".gguf")
-        return Path(os.path.expanduser(self.name)) if is_path else None  # unlike pathlib's, never raises
+        return _local(self.name)
+
+
+def _local(name: str) -> Path | None:
+    is_path = name.startswith((".", "/", "~")) or name.endswith(".gguf")
+    return Path(os.path.expanduser(name)) if is_path else None  # unlike pathlib's, never raises
 
 
 def _form(value: Any) -> str:

@@ -19,6 +19,7 @@ from polymath.domains import Domain
 from polymath.eval_config import EvalConfig
 from polymath.lineage import with_adapters
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
+from polymath.places import FOLDER
 from polymath.references import check_files, check_references
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import Location, Problem, RecipeError, Source, nearest, shown
@@ -90,11 +91,11 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     if isinstance(stages, dict):
         source.data["stages"] = {name: _with_defaults(stage, defaults) for name, stage in stages.items()}
     try:
-        recipe = Recipe.model_validate(source.data)
+        recipe = Recipe.model_validate(source.data, context={FOLDER: path.parent})
     except ValidationError as error:
         faults = [dict(fault) for fault in error.errors() if not _follows(dict(fault), error.errors())]
         raise _error([_problem(fault, source) for fault in faults], source) from error
-    if problems := [*check_files(recipe), *check_references(recipe)]:
+    if problems := [*check_files(recipe, path.parent), *check_references(recipe)]:
         raise _error(problems, source)
     recipe, problems = with_adapters(recipe)
     if problems:

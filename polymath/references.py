@@ -12,6 +12,7 @@ from polymath.domains.python import PythonDomain
 from polymath.domains.writing import WritingDomain
 from polymath.eval_config import EvalConfig
 from polymath.models import PretrainedModel, TinyModel
+from polymath.places import beside
 from polymath.source import Location, Problem, nearest
 from polymath.stage import BASE, ModelStageConfig
 from rewards.length import Target
@@ -121,22 +122,23 @@ def _check_chat(recipe: "Recipe") -> list[Problem]:
     return []
 
 
-def check_files(recipe: "Recipe") -> list[Problem]:
-    """That models on this machine, and what people have judged, are where the recipe says."""
+def check_files(recipe: "Recipe", folder: Path | None = None) -> list[Problem]:
+    """That models on this machine, and what people have judged, are where the recipe, which lies in `folder`, says."""
     stages = {("stages", name): stage for name, stage in recipe.stages.items() if isinstance(stage, ModelStageConfig)}
     paths = {
         (*location, "name"): model.path()
         for location, model in {("model",): recipe.model, **stages}.items()
         if isinstance(model, PretrainedModel)
     }
-    return _check_comparisons(recipe) + [
-        Problem(location, f"found {str(path)!r}, which is not in {Path.cwd()}; a hub id reads owner/name")
+    places = f"{Path.cwd()}{beside(folder, ' nor in')}"
+    return _check_comparisons(recipe, beside(folder, " and from")) + [
+        Problem(location, f"found {str(path)!r}, which is not in {places}; a hub id reads owner/name")
         for location, path in paths.items()
         if path is not None and not path.exists()
     ]
 
 
-def _check_comparisons(recipe: "Recipe") -> list[Problem]:
+def _check_comparisons(recipe: "Recipe", looked: str) -> list[Problem]:
     """What people have judged is read before anything starts."""
     problems = []
     for name, stage in recipe.stages.items():
@@ -145,7 +147,8 @@ def _check_comparisons(recipe: "Recipe") -> list[Problem]:
             try:
                 read_comparisons(stage.judge.comparisons, rubric)
             except ValueError as error:
-                problems.append(Problem(("stages", name, "judge", "comparisons"), str(error)))
+                where = "" if stage.judge.comparisons.exists() else f", looked for from {Path.cwd()}{looked}"
+                problems.append(Problem(("stages", name, "judge", "comparisons"), f"{error}{where}"))
     return problems
 
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, PositiveInt, Tag, ValidationInfo, field_validator, model_validator
 
+from polymath import places
 from polymath.chat import Mode
 from polymath.engine.config import ADDRESS, EngineConfig
 from polymath.stage import ModeConfig
@@ -79,8 +80,8 @@ class PolicyJudge(JudgeSettings):
 
     @field_validator("comparisons")
     @classmethod
-    def _is_found_from_any_folder(cls, path: Path | None) -> Path | None:
-        return path.expanduser().resolve() if path else None
+    def _is_found_from_any_folder(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return places.found(path, info) if path else None
 
     @model_validator(mode="after")
     def _what_is_trained_has_a_share(self) -> "PolicyJudge":

@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
 
+from polymath import places
 from polymath.dataset.layouts import Conversation, Part
 from polymath.dataset.reading import Read, read
 from polymath.domains.task import Message, Task
@@ -39,12 +40,16 @@ class DatasetDomain(StrictModel):
 
     @field_validator("files")
     @classmethod
-    def _are_found_from_any_folder(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(Path(os.path.realpath(path.expanduser())) for path in files)  # links in a circle raise nothing
+    def _are_found_from_any_folder(cls, files: tuple[Path, ...], info: ValidationInfo) -> tuple[Path, ...]:
+        return tuple(places.found(path, info) for path in files)
 
     @model_validator(mode="after")
-    def _can_be_read(self) -> "DatasetDomain":
-        found = self.read()
+    def _can_be_read(self, info: ValidationInfo) -> "DatasetDomain":
+        try:
+            found = self.read()
+        except ValueError as error:
+            gone = not all(map(os.path.exists, self.files))
+            raise ValueError(f"{error}{places.beside(places.folder_of(info), ' and from') if gone else ''}") from error
         told = "; ".join(f"{place}: {fault}" for place, fault in islice(found.bad.items(), TOLD))
         if not found.conversations:
             raise ValueError(f"no row that can be used in {', '.join(map(str, self.files))}; {told or 'it is empty'}")

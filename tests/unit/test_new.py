@@ -1,6 +1,7 @@
 """`polymath new`: what it finds in files, the recipe that it writes, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_functions_are_asked_for_in_v4_and_text_in_the_models_own_way(folder: Pa
         recipe = yaml.safe_load((folder / f"{name}.yaml").read_text())
         assert recipe["chat"] == chat and recipe["domains"][name]["files"] == [f"{name}.jsonl"]
         assert recipe["stages"]["tuned"]["lora"]
+
+
+def test_what_it_writes_is_found_from_any_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tokenizer(["a b c"], 400).save_pretrained(folder / "own")
+    assert new("mine", "--data", "mine.jsonl", "--model", "./own").exit_code == 0
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    recipe = load_recipe(Path("../mine.yaml"), [])
+    domain = recipe.domains["mine"].model_dump()
+    assert domain["files"] == (folder / "mine.jsonl",) and recipe.model.model_dump()["name"] == str(folder / "own")
+    shutil.copy(folder / "mine.jsonl", ".")  # what is where a command runs comes first
+    recipe = load_recipe(Path("../mine.yaml"), [])
+    assert recipe.domains["mine"].model_dump()["files"] == (folder / "elsewhere/mine.jsonl",)
 
 
 @pytest.mark.parametrize(
