@@ -100,7 +100,7 @@ def new(
 ) -> None:
     """Look at your own files, and write a recipe that fine-tunes a model on them."""
     from polymath.new import look, noted, recipe, told
-    from rewards.languages import language_of
+    from rewards.languages import clear_language
 
     path, notes = Path(f"{name}.yaml"), Path(f"{name}.rows.jsonl")
     if not re.fullmatch("[a-z][a-z0-9_-]{0,63}", name) or yaml.safe_load(name) != name:
@@ -112,7 +112,7 @@ def new(
     if len(columns) < len(column or ()) or not columns.keys() <= set(get_args(Part)):
         stop(f"--column {' '.join(column or ())}: each reads prompt=NAME, completion=NAME or system=NAME")
     try:
-        found = look(name, tuple(data), cast(dict[Part, str], columns), model, language_of)
+        found = look(name, tuple(data), cast(dict[Part, str], columns), model, clear_language)
     except (ValueError, ImportError) as error:
         stop(str(error))
     write_text(path, recipe(found))

@@ -30,6 +30,7 @@ LACKS = "  # whose tokens this model lacks: vLLM takes what is exported with --f
 OF_A_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json")  # one of these files
 MOST_SCORED = 200  # held-out tasks
 MOST_COLUMNS = 8  # that are named
+MOST_LANGUAGES, LEAST_SHARE = 5, 0.01  # less is as likely a mistake
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,11 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     if over := seen.over(own.length()):
         yield "too long", f"{len(over)} with over {own.length()} tokens, and cut off there"
     if seen.languages:
-        shares = [(name, count / seen.languages.total()) for name, count in seen.languages.most_common(5)]
-        told = ", ".join(f"{name} {share:.0%}" for name, share in shares)
-        yield "languages", f"{told}, of {seen.languages.total()} that are long enough to tell"
+        shares = [(name, count / seen.languages.total()) for name, count in seen.languages.most_common(MOST_LANGUAGES)]
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= LEAST_SHARE)
+        yield "languages", f"{told}, of {seen.languages.total()} rows; {seen.too_short} more are too short to tell"
+    elif seen.too_short:
+        yield "languages", f"the {seen.too_short} rows that were looked at are too short to tell"
     if seen.duplicates:
         yield "twice", f"{len(seen.duplicates)} with what an earlier one says"
     if seen.unused:

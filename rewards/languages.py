@@ -4,29 +4,37 @@ from functools import cache
 from typing import Any
 
 MISSING = "telling languages apart needs langdetect: pip install 'polymath[instruct]'"
+CLEAR = 0.9  # a probability
 
 
 def language_of(text: str) -> str | None:
     """The likeliest language as its ISO 639-1 code; None where there is nothing to go by."""
-    detectors, error = _detectors()
-    detector = detectors.create()
-    detector.append(text)
-    try:
-        return detector.detect()
-    except error:
-        return None
+    guesses = _guesses(text)
+    return None if guesses is None else next((guess.lang for guess in guesses), "unknown")
+
+
+def clear_language(text: str) -> str | None:
+    """The likeliest language where no other one is likely; None elsewhere."""
+    guesses = _guesses(text) or []
+    likely = {guess.lang.partition("-")[0] for guess in guesses}
+    return guesses[0].lang if len(likely) == 1 and sum(guess.prob for guess in guesses) >= CLEAR else None
 
 
 def probability(text: str, language: str) -> float | None:
     """How likely a text is in a language, whatever its script or region; None where there is nothing to go by."""
+    guesses = _guesses(text)
+    return None if guesses is None else sum(own.prob for own in guesses if own.lang.partition("-")[0] == language)
+
+
+def _guesses(text: str) -> list[Any] | None:
+    """Languages with their probabilities, the likeliest first."""
     detectors, error = _detectors()
     detector = detectors.create()
     detector.append(text)
     try:
-        guesses = detector.get_probabilities()
+        return detector.get_probabilities()
     except error:
         return None
-    return sum(guess.prob for guess in guesses if guess.lang.partition("-")[0] == language)
 
 
 @cache

@@ -12,7 +12,9 @@ from polymath.dataset.layouts import Conversation
 from polymath.dataset.reading import Place, Read
 
 LANGUAGES_OF = 500  # conversations, spread over all of them: telling a language takes milliseconds
-LEAST_LETTERS, MOST_LETTERS = 20, 2000  # of a text whose language is told: the last of a conversation that is so long
+# Of a text whose language is told: a shorter one is taken for Dutch or Afrikaans as soon as for English
+LEAST_BYTES, MOST_LETTERS = 40, 2000  # of letters in UTF-8, of which a Chinese one has three
+UNSURE, SHORT = "unsure", "too short"
 # Forms that issuers have published, and what private keys begin with
 SECRETS = {
     "private key": r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----",
@@ -47,6 +49,7 @@ class Inspection:
     answers: list[int] = field(default_factory=list)  # of each answer
     duplicates: dict[Place, Place] = field(default_factory=dict)  # and what it repeats
     languages: Counter[str] = field(default_factory=Counter)
+    too_short: int = 0  # of those that were looked at, to tell their language
     suspects: dict[str, list[Place]] = field(default_factory=dict)
     misfits: dict[Place, str] = field(default_factory=dict)  # calls that their functions do not take
 
@@ -64,7 +67,7 @@ def inspect(
     """Look at everything, once.
 
     `segments` renders a conversation, functions on offer included, `tokens` counts those of a text, `language_of` tells
-    a text's language.
+    a text's language, None where it is unsure.
     """
     out, known = Inspection(bad=found.bad, unused=found.unused), dict[tuple[str, ...], Place]()
     for place, own in found.conversations.items():
@@ -83,6 +86,7 @@ def inspect(
         if fault := next(misfits(own), ""):
             out.misfits[place] = fault
     out.languages.update(_languages(list(found.conversations.values()), language_of))
+    out.too_short = out.languages.pop(SHORT, 0)
     return out
 
 
@@ -128,7 +132,7 @@ def _misfits(call: Mapping[str, Any], schema: Any) -> Iterator[str]:
 
 def _languages(conversations: Sequence[Conversation], language_of: Callable[[str], str | None]) -> Iterator[str]:
     for own in islice(conversations[:: -(-len(conversations) // LANGUAGES_OF) or 1], LANGUAGES_OF):
-        said = (str(message["content"])[:MOST_LETTERS] for message in reversed(own.messages) if message["content"])
-        text = next((text for text in said if sum(map(str.isalpha, text)) >= LEAST_LETTERS), "")
-        if text:
-            yield language_of(text) or "unknown"
+        said = [str(message["content"])[:MOST_LETTERS] for message in reversed(own.messages) if message["content"]]
+        said.append("\n".join(said)[:MOST_LETTERS])  # where none says enough by itself
+        text = next((text for text in said if len("".join(filter(str.isalpha, text)).encode()) >= LEAST_BYTES), "")
+        yield language_of(text) or UNSURE if text else SHORT

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from polymath.cli import app
-from polymath.dataset.inspection import PATTERNS
+from polymath.dataset.inspection import PATTERNS, inspect
+from polymath.dataset.layouts import conversation
+from polymath.dataset.reading import Place, Read
 from polymath.recipe import load_recipe
 from polymath.tiny import build_tokenizer
+from rewards.languages import clear_language
 
 
 @pytest.fixture
@@ -78,6 +82,47 @@ def test_what_it_writes_is_found_from_any_folder(folder: Path, monkeypatch: pyte
     shutil.copy(folder / "mine.jsonl", ".")  # what is where a command runs comes first
     recipe = load_recipe(Path("../mine.yaml"), [])
     assert recipe.domains["mine"].model_dump()["files"] == (folder / "elsewhere/mine.jsonl",)
+
+
+SAID = {
+    "en": "I forgot my password and cannot log in to my account any more.",
+    "de": "Ich habe mein Passwort vergessen und kann mich nicht mehr anmelden.",
+    "nl": "Ik ben mijn wachtwoord vergeten en kan niet meer inloggen bij mijn account.",
+    "fr": "Je ne peux plus me connecter parce que je ne connais plus le mot de passe.",
+}
+SHORT = (
+    "Reset password",
+    "order 7 ok",
+    "Danke!",
+    "Bedankt!",
+    "Merci!",
+    "Thanks, that worked!",
+    "Done.",
+    "Printer jammed",
+)
+
+
+@pytest.mark.parametrize("words", [1, 3, 6, 12])
+def test_languages_are_told_of_rows_that_are_long_enough(words: int) -> None:
+    rows = [own for text in SAID.values() for place in range(4) for own in [text.split()[place : place + words]]]
+    texts = [*(" ".join(own) for own in rows), *SHORT]
+    places = [Place(Path("own.jsonl"), line) for line in range(len(texts))]
+    given = [conversation({"prompt": "?", "completion": text}, {}) for text in texts]
+    seen = inspect(Read(dict(zip(places, given, strict=True)), {}, Counter()), lambda _: [], len, clear_language)
+    assert seen.languages.total() + seen.too_short == len(texts)
+    assert seen.languages.keys() <= {*SAID, "unsure"}
+    if words < 4:
+        assert seen.too_short == len(texts)
+    if words == 12:
+        assert all(seen.languages[name] for name in SAID) and seen.too_short == len(SHORT)
+
+
+def test_short_rows_are_in_no_language(folder: Path) -> None:
+    done = new("mine", "--data", "mine.jsonl")
+    assert "languages      the 42 rows that were looked at are too short to tell" in done.output
+    rows = [{"prompt": f"{SAID['en']} Order {place}", "completion": "Reset password"} for place in range(9)]
+    (folder / "more.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"prompt": "Order?", "completion": "ok"}])))
+    assert "en 100%, of 9 rows; 1 more are too short to tell" in new("more", "--data", "more.jsonl").output
 
 
 @pytest.mark.parametrize(
