@@ -4,7 +4,7 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ BYTES_A_TOKEN = 4  # where there is no tokenizer to ask
 AROUND = 8  # tokens to spare
 STEP = 64  # lengths are rounded up to
 BATCH, EPOCHS, LONGEST = 16, 3, 4096
+OUTLIERS, LEAST_ROWS, FAR = 100, 20, 2  # one in so many may be cut off, of so many or more, if so many times as long
 ADAPTER = "lora: {r: 16, lora_alpha: 32}\n    learning_rate: 2e-4"
 WHOLE = "learning_rate: 3e-3  # all weights, for these are random; with a model of yours 2e-4, and lora: {r: 16}"
 LACKS = "  # whose tokens this model lacks: vLLM takes what is exported with --form merged"
@@ -48,7 +49,12 @@ class Findings:
 
     def length(self) -> int:
         """Tokens that a row may have: all of them, as far as that is usual."""
-        return min(LONGEST, _rounded(max(self.seen.lengths.values()) + AROUND))
+        return min(LONGEST, _rounded(usual_length(self.seen.lengths.values()) + AROUND))
+
+    def budget(self) -> int:
+        """Tokens that an answer may have: what a row may have, as far as any answer comes up to that."""
+        answers = [count for count in self.seen.answers if count <= self.length()]
+        return min(LONGEST, _rounded(max(answers, default=self.length()) + AROUND))
 
 
 def look(
@@ -148,6 +154,7 @@ def recipe(own: Findings) -> str:
     mode = "high" if own.seen.having["reasoning"] * 2 > own.seen.rows else "non_think"
     given = own.domain.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "files"})
     given = {"kind": "dataset", "files": [str(path) for path in own.files]} | given
+    over = len(own.seen.over(own.length()))
     comments = "".join(f"#   {what:<14} {how}\n" for what, how in told(own))
     room = max(models.TinyModel.model_fields["max_position_embeddings"].default, 2 * own.length())
     tiny = f"{{init: qwen3, max_position_embeddings: {room}}}  # tiny: name yours, {{name: ./folder}}"
@@ -164,7 +171,7 @@ domains:  # one conversation in eight is held out
   {own.name}: {json.dumps(given)}
 
 modes:
-  {mode}: {{max_completion_length: {min(LONGEST, _rounded(max(own.seen.answers) + AROUND))}}}
+  {mode}: {{max_completion_length: {own.budget()}}}
 
 stages:
   tuned:
@@ -174,7 +181,7 @@ stages:
     lr_scheduler_type: cosine
     warmup_steps: 10
     per_device_train_batch_size: {BATCH}
-    max_length: {own.length()}
+    max_length: {own.length()}{f"  # {over} rows are longer, and cut off" if over else ""}
     max_steps: {math.ceil(EPOCHS * trained / BATCH)}  # {trained} answers, {EPOCHS} times each
   {f"scores: {{kind: eval, {scored}}}" if held_out else "# too few rows to hold one out"}
 """
@@ -193,6 +200,14 @@ def _chat(found: Read, model: str | None) -> FormatKind:
     """V4 where there are functions: servers tell its calls from text, and a model's own template may know of none."""
     calls = any(own.tools for own in found.conversations.values())
     return "v4" if calls or model is None else "native"
+
+
+def usual_length(lengths: Collection[int]) -> int:
+    """Of the longest; of the longest but for one in a hundred where that one is far longer: all would pay for it."""
+    ordered = sorted(lengths)
+    spared = math.ceil(len(ordered) / OUTLIERS) if len(ordered) >= LEAST_ROWS else 0
+    usual = ordered[-1 - spared]
+    return ordered[-1] if ordered[-1] <= FAR * usual else usual
 
 
 def _rounded(tokens: int) -> int:

@@ -13,6 +13,7 @@ from polymath.cli import app
 from polymath.dataset.inspection import PATTERNS, inspect
 from polymath.dataset.layouts import conversation
 from polymath.dataset.reading import Place, Read
+from polymath.new import usual_length
 from polymath.recipe import load_recipe
 from polymath.tiny import build_tokenizer
 from rewards.languages import clear_language
@@ -154,9 +155,26 @@ def test_what_a_row_is_not_trained_on_is_told(folder: Path) -> None:
     done = new("pairs", "--data", "pairs.jsonl")
     assert done.exit_code == 0 and "columns: rejected in 20" in done.output, done.output
     (note,) = [json.loads(line) for line in (folder / "pairs.rows.jsonl").read_text().splitlines()]
-    assert (note["line"], note["finding"]) == (21, "too long") and "cut off at 4096" in note["detail"]
-    recipe = load_recipe(folder / "pairs.yaml", [])
-    assert recipe.modes["non_think"].max_completion_length == recipe.stages["tuned"].model_dump()["max_length"] == 4096
+    assert (note["line"], note["finding"]) == (21, "too long") and "cut off at 64" in note["detail"]
+    assert "1 with over 64 tokens, and cut off there" in done.output
+    recipe = load_recipe(folder / "pairs.yaml", [])  # for one row none of the others takes more memory
+    assert recipe.modes["non_think"].max_completion_length == recipe.stages["tuned"].model_dump()["max_length"] == 64
+    assert "max_length: 64  # 1 rows are longer, and cut off" in (folder / "pairs.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "usual"),
+    [
+        ([*range(1, 101)], 100),
+        ([30] * 400 + [2_500_000], 30),
+        ([30] * 400 + [59], 59),
+        ([30] * 200 + [2_500_000] * 4, 2_500_000),  # one in fifty
+        ([30] * 10 + [2_500_000], 2_500_000),
+        ([7], 7),
+    ],
+)
+def test_a_row_in_a_hundred_makes_none_of_the_others_longer(lengths: list[int], usual: int) -> None:
+    assert usual_length(lengths) == usual
 
 
 def test_calls_that_their_functions_do_not_take_are_told(folder: Path) -> None:
