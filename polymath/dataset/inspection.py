@@ -10,6 +10,7 @@ from typing import Any
 from polymath.chat import Segment
 from polymath.dataset.layouts import Conversation
 from polymath.dataset.reading import Place, Read
+from polymath.domains.dataset import tasks_of
 
 LANGUAGES_OF = 500  # conversations, spread over all of them: telling a language takes milliseconds
 # Of a text whose language is told: a shorter one is taken for Dutch or Afrikaans as soon as for English
@@ -46,7 +47,7 @@ class Inspection:
     having: Counter[str] = field(default_factory=Counter)  # conversations with tools, calls, reasoning, several answers
     unused: Counter[str] = field(default_factory=Counter)  # columns, and how many rows have them
     lengths: dict[Place, int] = field(default_factory=dict)  # of each conversation, in tokens
-    answers: list[int] = field(default_factory=list)  # of each answer
+    answers: list[int] = field(default_factory=list)  # of each answer, calls and what follows their results together
     duplicates: dict[Place, Place] = field(default_factory=dict)  # and what it repeats
     languages: Counter[str] = field(default_factory=Counter)
     too_short: int = 0  # of those that were looked at, to tell their language
@@ -77,7 +78,7 @@ def inspect(
         out.having.update(_having(own))
         each = [(segment.generated, tokens(segment.text)) for segment in segments(own)]
         out.lengths[place] = sum(count for _, count in each)
-        out.answers += [count for generated, count in each if generated]
+        out.answers += _answers(own, segments, tokens, sum(count for generated, count in each if generated))
         if (first := known.setdefault(said, place)) is not place:
             out.duplicates[place] = first
         for kind, pattern in PATTERNS.items():
@@ -88,6 +89,19 @@ def inspect(
     out.languages.update(_languages(list(found.conversations.values()), language_of))
     out.too_short = out.languages.pop(SHORT, 0)
     return out
+
+
+def _answers(
+    own: Conversation, segments: Callable[[Conversation], list[Segment]], tokens: Callable[[str], int], generated: int
+) -> Iterator[int]:
+    """Tokens of what follows each question, as a mode's budget counts them; all that is `generated` if there is one."""
+    if sum(message["role"] == "user" for message in own.messages) == 1:
+        yield generated
+        return
+    for task in tasks_of(own, ""):
+        asked = len(segments(Conversation(task.messages, own.tools)))
+        answered = segments(Conversation((*task.messages, *task.demonstration), own.tools))[asked:]
+        yield sum(tokens(segment.text) for segment in answered if segment.generated)
 
 
 def _texts(own: Conversation) -> Iterator[str]:

@@ -4,15 +4,19 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from polymath.chat import V4Format
 from polymath.cli import app
+from polymath.data import check_budgets, training_rows
 from polymath.dataset.inspection import PATTERNS, inspect
 from polymath.dataset.layouts import conversation
 from polymath.dataset.reading import Place, Read
+from polymath.models import load_tokenizer
 from polymath.new import usual_length
 from polymath.recipe import load_recipe
 from polymath.tiny import build_tokenizer
@@ -160,6 +164,25 @@ def test_what_a_row_is_not_trained_on_is_told(folder: Path) -> None:
     recipe = load_recipe(folder / "pairs.yaml", [])  # for one row none of the others takes more memory
     assert recipe.modes["non_think"].max_completion_length == recipe.stages["tuned"].model_dump()["max_length"] == 64
     assert "max_length: 64  # 1 rows are longer, and cut off" in (folder / "pairs.yaml").read_text()
+
+
+def test_an_answer_is_all_that_follows_a_question(folder: Path) -> None:
+    build_tokenizer(["a b c"], 400).save_pretrained(folder / "own")
+    call = {"type": "function", "id": "a", "function": {"name": "f", "arguments": json.dumps({"x": "w" * 50})}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    turns: list[dict[str, Any]] = [{"role": "assistant", "tool_calls": [call]}]
+    turns += [{"role": "tool", "tool_call_id": "a", "content": "fine"}, {"role": "assistant", "content": "b" * 150}]
+    rows = [
+        {"messages": [{"role": "user", "content": f"{place}"}, *turns, *again], "tools": [tool]}
+        for place in range(20)
+        for again in ([], [{"role": "user", "content": "?"}, {"role": "assistant", "content": "c"}])
+    ]
+    (folder / "turns.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert new("turns", "--data", "turns.jsonl", "--model", "./own").exit_code == 0
+    recipe = load_recipe(folder / "turns.yaml", [])
+    form, tokenizer = V4Format(), load_tokenizer(folder / "own")
+    drawn = training_rows(recipe.domains, {"turns": 1}, recipe.modes, 40, 0, form)
+    check_budgets(drawn, tokenizer)
 
 
 @pytest.mark.parametrize(
