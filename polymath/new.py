@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from polymath import models
 from polymath.chat import FormatKind, Segment, V4Format, format_for
+from polymath.dataset.functions import meant
 from polymath.dataset.inspection import Inspection, inspect
 from polymath.dataset.layouts import Conversation, Part
 from polymath.dataset.reading import Place, Read, read
@@ -117,7 +118,8 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     if seen.languages:
         shares = [(name, count / seen.languages.total()) for name, count in seen.languages.most_common(MOST_LANGUAGES)]
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= LEAST_SHARE)
-        yield "languages", f"{told}, of {seen.languages.total()} rows; {seen.too_short} more are too short to tell"
+        of = f"{seen.languages.total()} that were looked at; {seen.too_short} more are too short to tell"
+        yield "languages", f"{told}, of {of}"
     elif seen.too_short:
         yield "languages", f"the {seen.too_short} rows that were looked at are too short to tell"
     if seen.duplicates:
@@ -125,11 +127,23 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     if seen.unused:
         columns = [f"{name} in {count}" for name, count in seen.unused.most_common(MOST_COLUMNS)]
         yield "not used", f"columns: {', '.join(columns)}"
+    yield from _told_of_functions(seen)
+    for kind, places in seen.suspects.items():
+        yield kind, f"{len(places)} with what looks like it, {places[0]} for one"
+
+
+def _told_of_functions(seen: Inspection) -> Iterator[tuple[str, str]]:
+    """The first one of each kind, for all rows of a file may have the same."""
     if seen.misfits:
         place, fault = next(iter(seen.misfits.items()))
         yield "calls", f"{len(seen.misfits)} that their functions do not take, {place} for one: {fault}"
-    for kind, places in seen.suspects.items():
-        yield kind, f"{len(places)} with what looks like it, {places[0]} for one"
+    if seen.functions:
+        place, fault = next(iter(seen.functions.items()))
+        yield "functions", f"{len(seen.functions)} rows with one whose schema is at fault, {place} for one: {fault}"
+    if seen.types:
+        commonest = sorted(seen.types, key=lambda kind: -len(seen.types[kind]))[:MOST_COLUMNS]
+        types = ", ".join(f"{kind} in {len(seen.types[kind])} ({meant(kind)})" for kind in commonest)
+        yield "types", f"of arguments that JSON schema does not have, and servers may refuse: {types}"
 
 
 def noted(own: Findings) -> Iterator[dict[str, Any]]:
@@ -140,6 +154,8 @@ def noted(own: Findings) -> Iterator[dict[str, Any]]:
         for place, length in own.seen.over(own.length()).items()
     ]
     found += [(place, "call", fault) for place, fault in own.seen.misfits.items()]
+    found += [(place, "function", fault) for place, fault in own.seen.functions.items()]
+    found += [(places[0], "type", f"{kind}, in {len(places)} rows") for kind, places in own.seen.types.items()]
     found += [(place, "twice", f"says what {first} says") for place, first in own.seen.duplicates.items()]
     found += [(place, kind, "looks like it") for kind, places in own.seen.suspects.items() for place in places]
     for place, finding, detail in found:

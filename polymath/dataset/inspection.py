@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from polymath.chat import Segment
+from polymath.dataset.functions import faults, misfits, unknown_types
 from polymath.dataset.layouts import Conversation
 from polymath.dataset.reading import Place, Read
 from polymath.domains.dataset import tasks_of
@@ -53,6 +53,8 @@ class Inspection:
     too_short: int = 0  # of those that were looked at, to tell their language
     suspects: dict[str, list[Place]] = field(default_factory=dict)
     misfits: dict[Place, str] = field(default_factory=dict)  # calls that their functions do not take
+    functions: dict[Place, str] = field(default_factory=dict)  # whose schemas are none
+    types: dict[str, list[Place]] = field(default_factory=dict)  # that JSON schema does not know
 
     def over(self, length: int) -> dict[Place, int]:
         """Conversations that are longer, and by how much they are long."""
@@ -84,8 +86,10 @@ def inspect(
         for kind, pattern in PATTERNS.items():
             if any(pattern.search(text) for text in said):
                 out.suspects.setdefault(kind, []).append(place)
-        if fault := next(misfits(own), ""):
-            out.misfits[place] = fault
+        for told, found_here in ((out.misfits, misfits(own)), (out.functions, faults(own))):
+            told.update((place, fault) for fault in islice(found_here, 1))
+        for kind in unknown_types(own):
+            out.types.setdefault(kind, []).append(place)
     out.languages.update(_languages(list(found.conversations.values()), language_of))
     out.too_short = out.languages.pop(SHORT, 0)
     return out
@@ -119,29 +123,13 @@ def _having(own: Conversation) -> Iterator[str]:
     answers = [message for message in own.messages if message["role"] == "assistant"]
     if own.tools:
         yield "tools"
+    elif any(answer["tool_calls"] for answer in answers):
+        yield "calls of functions that are not on offer"
     for part, name in (("tool_calls", "calls"), ("reasoning", "reasoning")):
         if any(answer[part] for answer in answers):
             yield name
     if sum(message["role"] == "user" for message in own.messages) > 1:
         yield "several questions"
-
-
-def misfits(own: Conversation) -> Iterator[str]:
-    """What calls ask of functions otherwise than these say: arguments that they lack, or do not know."""
-    offered = {tool["function"]["name"]: tool["function"].get("parameters") for tool in own.tools}
-    for message in own.messages:
-        for call in message.get("tool_calls") or ():
-            yield from _misfits(call["function"], offered.get(call["function"]["name"]))
-
-
-def _misfits(call: Mapping[str, Any], schema: Any) -> Iterator[str]:
-    """Of one call, as far as the schema says anything of its arguments."""
-    schema = schema if isinstance(schema, dict) else {}
-    name, given, needed, known = call["name"], call["arguments"], schema.get("required"), schema.get("properties")
-    if isinstance(needed, list):
-        yield from (f"{name} is called without {key!r}" for key in needed if key not in given)
-    if isinstance(known, dict) and not schema.get("additionalProperties"):
-        yield from (f"{name} is called with {key!r}, which it does not know" for key in given if key not in known)
 
 
 def _languages(conversations: Sequence[Conversation], language_of: Callable[[str], str | None]) -> Iterator[str]:

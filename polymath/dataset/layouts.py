@@ -194,7 +194,7 @@ def _calls(given: Any, where: str) -> list[dict[str, Any]]:
 
 def _call(given: Any, where: str) -> dict[str, Any]:
     function = given.get("function", given) if isinstance(given, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
         raise ValueError(f"{where} makes a call without a name")
     name = function["name"]
     arguments = _loaded(
@@ -208,6 +208,6 @@ def _call(given: Any, where: str) -> dict[str, Any]:
 
 def _tool(given: Any) -> dict[str, Any]:
     function = given.get("function", given) if isinstance(given, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
         raise ValueError("tools hold a function without a name")
     return {"type": "function", "function": function}

@@ -14,7 +14,7 @@ from polymath.chat.tokens import EOS
 from polymath.data import held_out_rows, training_rows
 from polymath.dataset import reading
 from polymath.dataset.files import records
-from polymath.dataset.inspection import misfits
+from polymath.dataset.functions import misfits
 from polymath.dataset.layouts import conversation
 from polymath.domains import held_out_tasks, is_held_out, training_tasks
 from polymath.domains.dataset import DatasetDomain

@@ -1,5 +1,6 @@
 """Files as they come: each is answered at once, with file, line, field and remedy, and nothing is written."""
 
+import json
 import resource
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from polymath.cli import app
+from polymath.recipe import load_recipe
 
 DATA = Path(__file__).resolve().parents[1] / "data/malformed"
 EXPECTED = yaml.safe_load((DATA / "expected.yaml").read_text())
@@ -51,6 +53,16 @@ def test_there_is_something_to_say_of_every_file() -> None:
 def test_a_malformed_dataset(folder: Path, name: str) -> None:
     (folder / "mine.yaml").write_text(RECIPE.replace("FILE", f"rows/{name}"))
     refused(folder, "mine.yaml", ["mine.yaml:4: domains.math: ", *EXPECTED["rows"][name]], str(folder / "rows" / name))
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED["functions"]))
+def test_a_malformed_function_is_told_and_trained_on(folder: Path, name: str) -> None:
+    done = CliRunner().invoke(app, ["new", "mine", "--data", f"functions/{name}"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0 and "2, and 0 that cannot be used" in done.output, done.output
+    notes = [json.loads(line) for line in Path("mine.rows.jsonl").read_text().splitlines()]
+    assert [f"{note['finding']}: {note['detail']}" for note in notes] == EXPECTED["functions"][name]
+    assert {note["line"] for note in notes} == {2}
+    load_recipe(Path("mine.yaml"))
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED["recipes"]))

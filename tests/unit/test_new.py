@@ -127,7 +127,9 @@ def test_short_rows_are_in_no_language(folder: Path) -> None:
     assert "languages      the 42 rows that were looked at are too short to tell" in done.output
     rows = [{"prompt": f"{SAID['en']} Order {place}", "completion": "Reset password"} for place in range(9)]
     (folder / "more.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"prompt": "Order?", "completion": "ok"}])))
-    assert "en 100%, of 9 rows; 1 more are too short to tell" in new("more", "--data", "more.jsonl").output
+    assert (
+        "en 100%, of 9 that were looked at; 1 more are too short to tell" in new("more", "--data", "more.jsonl").output
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,6 +219,30 @@ def test_calls_that_their_functions_do_not_take_are_told(folder: Path) -> None:
         21: "price is called without 'item'",
         22: "price is called with 'itm', which it does not know",
     }
+
+
+def test_types_of_another_language_are_told_once(folder: Path) -> None:
+    schema = {"type": "dict", "properties": {"n": {"type": "float"}, "any": {"type": "any"}}, "required": ["n"]}
+    tool = {"type": "function", "function": {"name": "half", "parameters": schema}}
+
+    def row(place: int, arguments: str) -> str:
+        call = {"type": "function", "function": {"name": "half", "arguments": arguments}}
+        asked = {"role": "user", "content": f"half of {place}"}
+        return json.dumps({"messages": [asked, {"role": "assistant", "tool_calls": [call]}], "tools": [tool]})
+
+    lines = [row(place, json.dumps({"n": place, "any": [{}]})) for place in range(20)] + [row(20, '{"n": "20"}')]
+    lines.append(json.dumps({"messages": json.loads(row(21, "{}"))["messages"]}))
+    (folder / "calls.jsonl").write_text("\n".join(lines))
+    done = new("calls", "--data", "calls.jsonl")
+    assert "calls of functions that are not on offer in 1" in done.output
+    told = [" ".join(line.split()) for line in done.output.splitlines()]
+    types = "types of arguments that JSON schema does not have, and servers may refuse: "
+    assert f"{types}dict in 21 (object), float in 21 (number), any in 21 (leave it out)" in told
+    notes = [json.loads(line) for line in (folder / "calls.rows.jsonl").read_text().splitlines()]
+    assert [(note["line"], note["finding"], note["detail"]) for note in notes] == [
+        (21, "call", "half is called with n as a text, and its schema says number"),
+        *((1, "type", f"{kind}, in 21 rows") for kind in ("dict", "float", "any")),
+    ]
 
 
 def test_what_is_there_is_not_written_over(folder: Path) -> None:
