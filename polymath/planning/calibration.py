@@ -58,7 +58,7 @@ def timings(recipe: Recipe, run: RunDir) -> dict[str, Timing]:
 
 
 def _timing(stage: Any, folder: StageDir) -> Timing:
-    """What the second to fifth steps take beyond a later one is left out: a machine loads kernels once, not each run."""
+    """What the second to fifth steps take beyond a later one is left out: a machine loads a kernel once."""
     state = folder.read_state()
     steps = [line["time/step"] for line in read_lines(folder.metrics) if "time/step" in line]
     peak = state.get("peak_memory_bytes")

@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 from polymath.chat import V4Format
 from polymath.cli import app
 from polymath.data import check_budgets, training_rows
+from polymath.dataset import functions
 from polymath.dataset.inspection import PATTERNS, inspect
-from polymath.dataset.layouts import conversation
+from polymath.dataset.layouts import Conversation, conversation
 from polymath.dataset.reading import Place, Read
 from polymath.models import load_tokenizer
 from polymath.new import usual_length
@@ -216,8 +217,8 @@ def test_calls_that_their_functions_do_not_take_are_told(folder: Path) -> None:
     assert new("calls", "--data", "calls.jsonl").exit_code == 0
     notes = [json.loads(line) for line in (folder / "calls.rows.jsonl").read_text().splitlines()]
     assert {note["line"]: note["detail"] for note in notes if note["finding"] == "call"} == {
-        21: "price is called without 'item'",
-        22: "price is called with 'itm', which it does not know",
+        21: "price: 'item' is a required property",
+        22: "price: Additional properties are not allowed ('itm' was unexpected)",
     }
 
 
@@ -240,7 +241,7 @@ def test_types_of_another_language_are_told_once(folder: Path) -> None:
     assert f"{types}dict in 21 (object), float in 21 (number), any in 21 (leave it out)" in told
     notes = [json.loads(line) for line in (folder / "calls.rows.jsonl").read_text().splitlines()]
     assert [(note["line"], note["finding"], note["detail"]) for note in notes] == [
-        (21, "call", "half is called with n as a text, and its schema says number"),
+        (21, "call", "half: n: '20' is not of type 'number'"),
         *((1, "type", f"{kind}, in 21 rows") for kind in ("dict", "float", "any")),
     ]
 
@@ -272,3 +273,36 @@ def test_what_is_there_is_not_written_over(folder: Path) -> None:
 )
 def test_what_looks_like_a_secret(text: str, kind: str | None) -> None:
     assert [name for name, pattern in PATTERNS.items() if pattern.search(text)] == ([kind] if kind else [])
+
+
+ARRAY = {"type": "array", "items": {"type": "string"}, "enum": ["a", "b"]}
+DEEP: dict[str, Any] = {"type": "string"}
+for _ in range(200):
+    DEEP = {"type": "object", "properties": {"n": DEEP}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "told"),
+    [
+        (ARRAY, ["a"], []),  # some list an array's items as its own values
+        (ARRAY, ["c"], ["f: n.0: 'c' is not one of ['a', 'b']"]),
+        ({"type": "string", "nullable": True}, None, []),
+        ({"type": "string", "default": None}, None, []),
+        ({"type": ["string", "any"]}, 5, []),
+        ({"anyOf": [{"type": "str"}, {"type": "int"}]}, 5, []),
+        ({"anyOf": [{"type": "str"}, {"type": "int"}]}, [], ["f: n: [] is not valid under any of the given schemas"]),
+        ({"$ref": "http://192.0.2.1/schema"}, 5, []),  # nobody is asked
+        ({"type": "string", "pattern": "(a+)+$"}, "a" * 40 + "b", []),  # and nothing is matched for ever
+        (DEEP, {"n": {}}, []),
+    ],
+)
+def test_a_schema_is_read_as_it_is_meant_and_hostile_ones_cost_nothing(
+    schema: Any, value: Any, told: list[str]
+) -> None:
+    parameters = {"type": "object", "properties": {"n": schema}}
+    call = {"function": {"name": "f", "arguments": {"n": value}}}
+    own = Conversation(
+        ({"role": "assistant", "tool_calls": [call]},), ({"function": {"name": "f", "parameters": parameters}},)
+    )
+    assert [*functions.faults(own)] == []
+    assert [*functions.misfits(own)] == told
