@@ -3,20 +3,22 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from polymath import models, tiny, vocabulary
 from polymath.chat import V4Format
 from polymath.domains import is_evaluation_only, training_tasks
 from polymath.run_dir import StageDir, whole_folder
 from polymath.stage import StageJob
-from polymath.training import Report
+
+if TYPE_CHECKING:  # what it imports takes longer than to link a model
+    from polymath.training import Report
 
 CORPUS_LETTERS = 20_000  # of each text; merges are learned from what is usual
 CORPUS_TASKS = 400  # tasks of each domain from which the tokenizer of a tiny model learns its merges
 
 
-def run(job: StageJob, report: Report) -> None:
+def run(job: StageJob, report: "Report") -> None:
     """Make, convert, download or link the model."""
     config: models.TinyModel | models.PretrainedModel = job.extra["model"]
     target = StageDir(job.folder).model
