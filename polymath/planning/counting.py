@@ -1,12 +1,13 @@
 """What a learner takes for one micro-batch, counted on tensors that have shapes and types and no content.
 
 The model is the real one, with its adapter, its autocast and its checkpointing; every operation of a forward and a
-backward is carried out on torch's fake tensors, and the bytes of what is alive are added up. No GPU is asked, and a
-model of any size takes as long as it has layers.
+backward is carried out on torch's fake tensors, and the bytes of what is alive are added up. No GPU is asked. Where
+all layers are alike a few of them are carried out, and the rest is a straight line: see `polymath.planning.depth`.
 """
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,10 +20,12 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.masking_utils import AttentionMaskInterface
 
 from polymath.packed import backbone, leave_types_to_autocast, takes_groups
+from polymath.planning.depth import Pass, pass_of
 from polymath.planning.memory import Learner, Moment
 from polymath.training import check_targets
 
 BLOCK = 512  # bytes that torch's allocator on a GPU rounds up to
+NOTHING, CPU = Moment(0, 0), torch.device("cpu")
 KERNEL = "polymath_kernel"  # under which transformers knows attention and experts here
 
 
@@ -49,31 +52,46 @@ class Training:
 
 
 class Alive(TorchDispatchMode):
-    """Bytes of the storages that were made within it and are still there, and the most there were."""
+    """Bytes of the storages that were made within it and are still there, and the most there were.
+
+    The most is told for each part of a pass, and a part ends with the gradient of a parameter.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.now = self.gradients = 0
-        self.fullest = Moment(0, 0)
-        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.peaks = [NOTHING]
         self._known = {own.untyped_storage()._cdata for own in (*model.parameters(), *model.buffers())}
         self._counted: dict[int, weakref.ref[Any]] = {}  # by address, for as long as one is there
-        for parameter in self._trained:
-            parameter.register_post_accumulate_grad_hook(self._note_gradient)
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                self.gradients += _bytes(parameter)
+                self._count(parameter.grad.untyped_storage())
+            if parameter.requires_grad:
+                own = 0 if parameter.grad is not None else _bytes(parameter)
+                parameter.register_post_accumulate_grad_hook(partial(self._note_gradient, size=own))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:  # asked more often than all else, and slow to be answered
+            return CPU
         out = func(*args, **(kwargs or {}))
         for leaf in out if isinstance(out, tuple | list) else (out,):
             if isinstance(leaf, torch.Tensor):
                 self._count(leaf.untyped_storage())
         return out
 
-    def begin(self) -> None:
-        """Forget what was most."""
-        self.fullest = Moment(0, 0)
+    @property
+    def fullest(self) -> Moment:
+        """The most there were."""
+        return max(self.peaks, key=Moment.total)
 
-    def _note_gradient(self, parameter: torch.Tensor) -> None:
-        self.gradients = sum(_bytes(own.grad) for own in self._trained if own.grad is not None)
+    def begin_part(self) -> None:
+        """What comes is apart from what was."""
+        self.peaks.append(NOTHING)
+
+    def _note_gradient(self, parameter: torch.Tensor, size: int) -> None:
+        self.gradients += size
+        self.begin_part()
 
     def _count(self, storage: Any) -> None:
         address = storage._cdata
@@ -87,43 +105,54 @@ class Alive(TorchDispatchMode):
 
         self._counted[address] = weakref.ref(storage, gone)
         self.now += size
-        if self.now > self.fullest.total():
-            self.fullest = Moment(self.now - self.gradients, self.gradients)
+        if self.now > self.peaks[-1].total():
+            self.peaks[-1] = Moment(self.now - self.gradients, self.gradients)
 
 
-def trace(config: PretrainedConfig, training: Training, batch: MicroBatch) -> Learner:
-    """The bytes of a learner of this architecture, the product with its head and the loss left out."""
-    base = _build(config, training, batch)
+def trace(config: PretrainedConfig, training: Training, batch: MicroBatch | None) -> Learner:
+    """The bytes of a learner of this architecture, the product with its head and the loss left out.
+
+    Without a micro-batch nothing is learned, and nothing is there but weights.
+    """
+    base = _build(config, training, batch is not None and batch.packed)
     size, linear = sum(parameter.numel() for parameter in base.parameters()), _linear_parameters(base)
     weights = sum(map(_bytes, base.parameters()))
     model = _prepared(base, training)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        _materialise(model)
-        alive, kept = Alive(model), 0
-        for _ in range(2 if batch.accumulates else 1):
-            alive.begin()
-            with alive:
-                hidden = _forward(model, training, batch)
-                kept = alive.now - alive.gradients
-                hidden.backward(torch.empty_like(hidden))
-            del hidden
-    return Learner(
+    learner = Learner(
         parameters=size,
         linear=linear,
         weights=weights,
         adapter=sum(map(_bytes, model.parameters())) - weights,
         trained=sum(_bytes(parameter) for parameter in model.parameters() if parameter.requires_grad),
-        kept=kept,
-        backward=alive.fullest,
+        kept=0,
+        backward=NOTHING,
     )
+    if batch is None:
+        return learner
+    found = pass_of(model, partial(_carried_out, training=training, batch=batch))
+    return replace(learner, kept=found.kept, backward=found.fullest())
 
 
-def _build(config: PretrainedConfig, training: Training, batch: MicroBatch) -> Any:
+def _carried_out(model: Any, training: Training, batch: MicroBatch) -> Pass:
+    """A forward and a backward; gradients of others, onto which they are added, are there before."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _materialise(model)
+        for parameter in backbone(model).parameters() if batch.accumulates else ():
+            parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
+        with Alive(model) as alive:
+            hidden = _forward(model, training, batch)
+            kept = alive.now - alive.gradients
+            alive.begin_part()
+            hidden.backward(torch.empty_like(hidden))
+    return Pass(kept, alive.peaks)
+
+
+def _build(config: PretrainedConfig, training: Training, packed: bool) -> Any:
     """The model, without content."""
     AttentionInterface.register(KERNEL, _attention)
     AttentionMaskInterface.register(KERNEL, lambda *_, **__: None)
     ALL_EXPERTS_FUNCTIONS.register(KERNEL, _experts)
-    kernel = KERNEL if batch.packed else "sdpa"
+    kernel = KERNEL if packed else "sdpa"
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config,

@@ -123,13 +123,16 @@ class _Stage:
             on_gpu=self.machine.on_gpu,
             four_bits=quantized,
         )
-        batch = MicroBatch(
-            *self._micro_batch(), packed=isinstance(self.config, RolloutConfig), accumulates=self._accumulates()
-        )
+        batch = None if isinstance(self.config, EvalConfig) else self._batch()
         key = (self.folder, str(training), batch)
         if key not in _TRACED:
             _TRACED[key] = trace(self.architecture, training, batch)
         return _TRACED[key].in_four_bits() if quantized else _TRACED[key]
+
+    def _batch(self) -> MicroBatch:
+        return MicroBatch(
+            *self._micro_batch(), packed=isinstance(self.config, RolloutConfig), accumulates=self._accumulates()
+        )
 
     def _lora(self) -> LoraConfig | None:
         return getattr(self.config, "lora", None)
@@ -164,8 +167,6 @@ class _Stage:
 
     def _micro_batch(self) -> tuple[int, int]:
         """Rows and their length."""
-        if isinstance(self.config, EvalConfig):
-            return 1, 1
         if isinstance(self.config, RolloutConfig):
             written = {"least": lambda most: 1, "most": lambda most: most}[self.lengths]
             longest = max(prompt + written(budget) for prompt, budget in self.rows)

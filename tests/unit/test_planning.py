@@ -99,14 +99,20 @@ def test_what_is_counted_without_content_is_what_is_there_with_it(
     told = trace(config, training, batch)
     whole: Any = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
     model = prepared(whole, training)
-    alive, ids, kept = Alive(model), torch.zeros(4, 24, dtype=torch.long), 0
-    for _ in range(1 + accumulates):
-        alive.begin()
-        with alive:
-            hidden = backbone(model)(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
-            kept = alive.now - alive.gradients
-            hidden.backward(torch.ones_like(hidden))
+    ids = torch.zeros(4, 24, dtype=torch.long)
+
+    def forward() -> torch.Tensor:
+        hidden: torch.Tensor = backbone(model)(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
+        return hidden
+
+    if accumulates:
+        hidden = forward()
+        hidden.backward(torch.ones_like(hidden))
         del hidden
+    with Alive(model) as alive:
+        hidden = forward()
+        kept = alive.now - alive.gradients
+        hidden.backward(torch.ones_like(hidden))
     assert_close(float(told.kept), float(kept), rtol=0.03, atol=0)
     assert_close(float(told.backward.total()), float(alive.fullest.total()), rtol=0.03, atol=0)
     sizes = {name: own.numel() * 4 for name, own in model.named_parameters()}
