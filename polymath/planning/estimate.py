@@ -6,7 +6,7 @@ GPU is asked.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ def needs(jobs: Sequence[StageJob], machine: Machine, lengths: Lengths, only: st
 
 
 _TRACED: dict[Any, Learner] = {}
+_ROWS: dict[Any, list[tuple[int, int]]] = {}
+_tokenizer = cache(models.load_tokenizer)
 
 
 @dataclass
@@ -145,7 +147,13 @@ class _Stage:
     @cached_property
     def rows(self) -> list[tuple[int, int]]:
         """Tokens of the prompt, and of what follows it: a demonstration, or the most that is sampled."""
-        tokenizer = models.load_tokenizer(self.folder)
+        key = (self.folder, str(self.job))
+        if key not in _ROWS:
+            _ROWS[key] = self._tokenized()
+        return _ROWS[key]
+
+    def _tokenized(self) -> list[tuple[int, int]]:
+        tokenizer = _tokenizer(self.folder)
         form = format_for(self.job.chat, tokenizer)
         drawn = self._drawn(form)
         texts = [row.prompt for row in drawn]
