@@ -15,7 +15,7 @@ import torch
 from polymath.packed import backbone
 from polymath.planning.memory import Moment
 
-SHALLOW, DEEP = 3, 4  # layers: a first one, a last one, and what lies between
+SHALLOW, DEEP = 3, 4  # layers: a first one, a last one, and one or two between
 SETTINGS = bool | int | float | str | tuple | None
 
 
@@ -41,17 +41,17 @@ def pass_of(model: Any, carried_out: Callable[[Any], Pass]) -> Pass:
     for depth in (DEEP, SHALLOW):
         del layers[depth:]
         found.append(carried_out(model))
-    return extended(found[1], found[0], (count - DEEP) // (DEEP - SHALLOW))
+    return extended(found[1], found[0], count - DEEP)
 
 
-def extended(shallow: Pass, deep: Pass, times: int) -> Pass:
-    """A pass through a model that is as many times deeper than the deep one as that is deeper than the shallow one."""
+def extended(shallow: Pass, deep: Pass, more: int) -> Pass:
+    """With so many layers more than the deep one has, which has one more than the shallow one."""
     half = len(shallow.peaks) // 2  # of the first ones both have as many above them, of the others below
     upper = zip(shallow.peaks[:half], deep.peaks[:half], strict=True)
     lower = zip(shallow.peaks[half:], deep.peaks[half - len(shallow.peaks) :], strict=True)
 
     def line(before: int, after: int) -> int:
-        return after + times * (after - before)
+        return after + more * (after - before)
 
     peaks = [
         Moment(line(old.activations, new.activations), line(old.gradients, new.gradients))
