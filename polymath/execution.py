@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from polymath.console import FAILED, INTERRUPTED, err, out, say, stop
+from polymath.domains.python import folders
 from polymath.manifest import describe
 from polymath.offline import leave_networks, networks
 from polymath.pipeline import Pipeline, StageFailed, UnfitRecipeError
@@ -62,7 +63,7 @@ def begun(recipe: Recipe, run: RunDir, about: dict[str, Any], text: str | None =
     with locked(run):
         if text is not None:
             write_text(run.recipe, text)
-        write_json(run.manifest, describe(sys.argv) | {"seed": recipe.seed} | about)
+        write_json(run.manifest, describe(sys.argv) | {"seed": recipe.seed, "folders": folders()} | about)
         write_json(run.resolved, recipe.dump())
         yield
 

@@ -51,10 +51,10 @@ class PretrainedModel(StrictModel):
     @field_validator("name")
     @classmethod
     def _is_found_beside_the_recipe(cls, name: str, info: ValidationInfo) -> str:
-        """What is found as it was given stays so."""
+        """What is nowhere stays as it was given."""
         path = _local(name)
-        beside = places.found(path, info) if path and not os.path.exists(path) else None
-        return str(beside) if beside and os.path.exists(beside) else name
+        found = places.found(path, info) if path else None
+        return str(found) if found and os.path.exists(found) else name
 
     def path(self) -> Path | None:
         """Where the model lies on this machine; None for a hub id."""

@@ -1,4 +1,4 @@
-"""Where the files are that a recipe names: seen from the folder where a command runs, or else from the recipe's own."""
+"""Where the files are that a recipe names: seen from its own folder, or else from the one where a command runs."""
 
 import os
 from pathlib import Path
@@ -9,11 +9,14 @@ FOLDER = "folder"  # of the recipe, in the context of its validation
 
 
 def found(path: Path, info: ValidationInfo) -> Path:
-    """The path from the root; that where a command runs would have it, if there is nothing in either place."""
+    """The path from the root; that where a command runs would have it, if there is nothing in either place.
+
+    The recipe's folder goes first, for the same recipe is to read the same data wherever it is run.
+    """
     here = Path(os.path.realpath(path.expanduser()))  # unlike pathlib's, raises nothing at links in a circle
     folder = folder_of(info)
     there = Path(os.path.realpath(folder / path.expanduser())) if folder else here
-    return there if os.path.exists(there) and not os.path.exists(here) else here
+    return there if os.path.exists(there) else here
 
 
 def folder_of(info: ValidationInfo) -> Path | None:

@@ -16,6 +16,7 @@ from distill.merge_config import MergeConfig
 from distill.off_policy_config import OffPolicyConfig
 from polymath.chat import MODES
 from polymath.domains import Domain
+from polymath.domains.python import look_in
 from polymath.eval_config import EvalConfig
 from polymath.lineage import with_adapters
 from polymath.models import ModelConfig, PretrainedModel, TinyModel
@@ -81,6 +82,7 @@ class Recipe(StrictModel):
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read and check a recipe; `overrides` are `stage.field=value`. Raises `RecipeError`."""
+    look_in([path.parent])
     source = Source.read(path)
     for override in overrides or []:
         source.override(*_parse_override(override, source))
@@ -100,9 +102,6 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     recipe, problems = with_adapters(recipe)
     if problems:
         raise _error(problems, source)
-    if isinstance(recipe.model, PretrainedModel) and (place := recipe.model.path()):
-        # a run is resumed from any folder
-        return recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": str(place.resolve())})})
     return recipe
 
 
@@ -110,11 +109,20 @@ def load_resolved(path: Path) -> Recipe:
     """The recipe that a run saved, whether its model is still there or not. Raises `RecipeError`."""
     try:
         recipe = Recipe.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RecipeError([_of_resolved(path, dict(fault)) for fault in error.errors()]) from error
     except ValueError as error:
         raise RecipeError([f"{path}: not a recipe of this version of Polymath: {error}"]) from error
     if problems := check_references(recipe):
         raise RecipeError([f"{path}: {'.'.join(map(str, p.location))}: {p.message}" for p in problems])
     return recipe
+
+
+def _of_resolved(path: Path, fault: dict[str, Any]) -> str:
+    """What a check of ours found, as of a file that is gone; anything else is another version's."""
+    of = "" if fault["type"] == "value_error" else "not a recipe of this version of Polymath: "
+    place = ".".join(map(str, fault["loc"]))
+    return f"{path}: {of}{place}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _with_defaults(stage: Any, defaults: dict[Any, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Tasks and tools of a user's own: `module:name`, found as Python finds modules or in the folder where a run starts."""
+"""Tasks and tools of a user's own: `module:name`, found as Python finds modules, beside the recipe or where it runs."""
 
 import importlib
 import importlib.util
@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,6 +17,8 @@ from polymath.domains.task import Task
 from polymath.source import nearest
 from polymath.strict import StrictModel
 from polymath.tools import Toolbox
+
+_folders: list[str] = []
 
 
 class TaskSource(Protocol):
@@ -69,13 +72,13 @@ def _made(factory: str, arguments: str) -> TaskSource:
 def find_module(reference: str) -> Path:
     """The file of `module:name`; raises `ValueError` where there is no such module."""
     module = reference.partition(":")[0]
-    _look_here()
+    look_in([os.getcwd()])
     try:
         spec = importlib.util.find_spec(module)
     except ImportError:
         spec = None
     if spec is None or spec.origin is None:
-        raise ValueError(f"no module {module!r}, neither installed nor in {os.getcwd()}")
+        raise ValueError(f"no module {module!r}, neither installed nor beside the recipe nor in {os.getcwd()}")
     return Path(spec.origin)
 
 
@@ -90,9 +93,18 @@ def load(reference: str) -> Any:
         raise ValueError(f"the module {module!r} has no {name!r}{nearest(name, known)}") from error
 
 
-def _look_here() -> None:
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+def look_in(folders: Iterable[str | Path]) -> None:
+    """Modules are looked for there as well, after those before it."""
+    for folder in [os.path.realpath(given) for given in folders]:
+        if folder not in _folders:
+            _folders.append(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def folders() -> list[str]:
+    """Where modules of users have been looked for: of a run that goes on in another folder they are there still."""
+    return [*_folders]
 
 
 class PythonEnvironment:

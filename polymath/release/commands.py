@@ -9,13 +9,14 @@ import typer
 
 from polymath.console import FAILED, say, stop, stop_if_taken, tell
 from polymath.digest import file_digest
+from polymath.domains.python import look_in
 from polymath.hardware import gpus
 from polymath.models import Dtype
 from polymath.recipe import Recipe, load_resolved
 from polymath.release import provenance
 from polymath.release.provenance import Form
 from polymath.release.serving import command
-from polymath.run_dir import RunDir
+from polymath.run_dir import RunDir, read_json
 from polymath.source import RecipeError
 
 
@@ -115,6 +116,7 @@ def saved_recipe(run: RunDir) -> Recipe:
             f"{run.path}: there is no {run.resolved.name}, so no run to go on with; start one with: polymath run RECIPE"
         )
     try:
+        look_in((read_json(run.manifest) or {}).get("folders", ()))
         return load_resolved(run.resolved)
-    except RecipeError as error:
+    except (RecipeError, ValueError) as error:
         stop(str(error))

@@ -85,9 +85,13 @@ def test_what_it_writes_is_found_from_any_folder(folder: Path, monkeypatch: pyte
     recipe = load_recipe(Path("../mine.yaml"), [])
     domain = recipe.domains["mine"].model_dump()
     assert domain["files"] == (folder / "mine.jsonl",) and recipe.model.model_dump()["name"] == str(folder / "own")
-    shutil.copy(folder / "mine.jsonl", ".")  # what is where a command runs comes first
-    recipe = load_recipe(Path("../mine.yaml"), [])
-    assert recipe.domains["mine"].model_dump()["files"] == (folder / "elsewhere/mine.jsonl",)
+    shutil.copy(folder / "mine.jsonl", ".")  # a file of this name where a command runs changes nothing
+    assert load_recipe(Path("../mine.yaml"), []) == recipe
+    shutil.copy(folder / "mine.yaml", folder / "elsewhere" / "copy.yaml")
+    (folder / "elsewhere/mine.jsonl").unlink()
+    monkeypatch.chdir(folder)  # nor is what lies there passed over, where the recipe's folder has nothing
+    domain = load_recipe(Path("elsewhere/copy.yaml"), []).domains["mine"].model_dump()
+    assert domain["files"] == (folder / "mine.jsonl",)
 
 
 SAID = {

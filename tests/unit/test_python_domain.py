@@ -1,5 +1,6 @@
 """A user's own tasks and tools: the example of the README, as it stands there."""
 
+import importlib
 import json
 import re
 import sys
@@ -7,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import Exit
 
 from polymath.chat import V4Format
 from polymath.data import training_rows
+from polymath.domains import python
 from polymath.domains.python import PythonDomain
+from polymath.execution import begun
 from polymath.pipeline import plan
 from polymath.recipe import load_recipe
+from polymath.release.commands import saved_recipe
 from polymath.run_dir import RunDir
 from polymath.source import RecipeError
 from polymath.stage import ModeConfig
@@ -66,3 +71,29 @@ def test_a_module_that_is_not_there_is_named(shop: Path) -> None:
         recipe(shop, "shopp:Requests")
     with pytest.raises(ValueError, match="the module 'shop' has no 'Orders'"):
         PythonDomain(factory="shop:Orders").reward  # noqa: B018
+
+
+def test_a_module_is_found_beside_its_recipe_and_later_from_any_folder(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forget() -> None:
+        """As another process has not looked there."""
+        monkeypatch.setattr(python, "_folders", [])
+        monkeypatch.setattr(sys, "path", [path for path in sys.path if not (Path(path) / "shop.py").exists()])
+        monkeypatch.delitem(sys.modules, "shop", raising=False)
+
+    forget()
+    (shop / "elsewhere").mkdir()
+    monkeypatch.chdir(shop / "elsewhere")
+    own, run = recipe(shop, "shop:Requests"), RunDir(shop / "run")
+    with begun(own, run, {}):
+        forget()
+    assert saved_recipe(run) == own
+    forget()
+    (shop / "shop.py").unlink()
+    importlib.invalidate_caches()
+    with pytest.raises(Exit) as ended:
+        saved_recipe(run)
+    assert ended.value.exit_code == 2
+    told = "resolved.json: domains.agent.python.factory: no module 'shop', neither installed nor beside the recipe nor"
+    assert told in capsys.readouterr().err.replace("\n", "")
