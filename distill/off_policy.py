@@ -28,7 +28,7 @@ from polymath.episodes import play_rows
 from polymath.evaluate import verify
 from polymath.run_dir import StageDir, append_line, keep_lines, read_lines
 from polymath.stage import StageJob
-from polymath.training import Materials, Report, prepare, steps_up_to, train, training_arguments
+from polymath.training import Materials, Report, prepare, steps_up_to, tell_left_out, train, training_arguments
 from polymath.vocabulary import decode
 
 Line = dict[str, Any]  # of samples.jsonl
@@ -41,10 +41,12 @@ def run(job: StageJob, report: Report) -> None:
     collect(job, materials, report)
     samples = kept(job)
     set_seed(job.seed)  # how a new adapter begins must not depend on what was sampled in this attempt
+    dataset = sample_dataset(samples, materials.tokenizer)
+    tell_left_out(dataset, config.max_length, config.max_steps, report)
     trainer = SFTTrainer(
         model=materials.model,
         args=TrlSftConfig(**training_arguments(job), max_length=config.max_length, completion_only_loss=True),
-        train_dataset=sample_dataset(samples, materials.tokenizer),
+        train_dataset=dataset,
         processing_class=materials.tokenizer,
         peft_config=materials.peft_config,
     )

@@ -20,7 +20,10 @@ class OffPolicyConfig(TaughtConfig, EngineConfig):
     generation_batch_size: PositiveInt = Field(
         default=512, description="Completions that are sampled together, verified, and written to samples.jsonl."
     )
-    max_length: PositiveInt = Field(default=1024, description="Longer rows are cut off at the right.")
+    max_length: PositiveInt = Field(
+        default=1024,
+        description="Longer rows are cut off at the right; one that keeps nothing of its answer is left out.",
+    )
 
     def rows_per_step(self) -> int:
         """Prompts: each is answered `num_samples` times. Where not all is kept, samples are trained on again."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymath import data, models
 from polymath.chat import Format, format_for
+from polymath.data import Row
 from polymath.domains.task import question, reply
 from polymath.judging import verdict
 from polymath.source import Problem
@@ -31,16 +32,23 @@ def unfit(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
         if isinstance(job.config, TrainingConfig) and job.name not in done and model.exists():
             tokenizer = models.load_tokenizer(model)
             form = format_for(job.chat, tokenizer)
-            found |= dict.fromkeys([*_modes(job, job.config, tokenizer, form), *_judge(job, tokenizer, form)])
+            rows = draw_rows(job, form, min(job.config.row_count(), ROWS))
+            found |= dict.fromkeys([*_lengths(job, rows, tokenizer), *_judge(job, tokenizer, form)])
     return [*found, *unknown_targets(jobs, done)]
 
 
-def _modes(
-    job: StageJob, config: TrainingConfig, tokenizer: "PreTrainedTokenizerBase", form: Format
-) -> Iterator[Problem]:
-    rows = draw_rows(job, form, min(config.row_count(), ROWS))
-    for mode, (row, length) in data.over_budget(rows, tokenizer, getattr(config, "max_length", None)).items():
+def _lengths(job: StageJob, rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Problem]:
+    """Modes have room for demonstrations, and a `max_length` for more than prompts."""
+    longest: int | None = getattr(job.config, "max_length", None)
+    for mode, (row, length) in data.over_budget(rows, tokenizer, longest).items():
         yield Problem(("modes", mode, "max_completion_length"), f"found {row.budget}; {data.needs(row, length)}")
+    if longest is None:
+        return
+    lost, prompts = data.without_answer(
+        (own["completion_mask"] for own in data.demonstrations(rows, tokenizer)), longest
+    )
+    if lost == len(rows):
+        yield Problem(("stages", job.name, "max_length"), f"found {longest}; {data.NO_ANSWER}, for {prompts}: raise it")
 
 
 def _judge(job: StageJob, tokenizer: "PreTrainedTokenizerBase", form: Format) -> Iterator[Problem]:

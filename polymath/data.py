@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+NO_ANSWER = "no token of any answer is kept"
 JUDGE = "judge"  # in the place of a domain and of a mode, where the model judges
 
 
@@ -129,10 +130,15 @@ def demonstration_dataset(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBa
     """
     from datasets import Dataset
 
+    return Dataset.from_list(demonstrations(rows, tokenizer))
+
+
+def demonstrations(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> list[dict[str, list[int]]]:
+    """Each row as lists of one length: `input_ids`, and `completion_mask`, which is 1 at what the model writes."""
     pieces = [[Segment(row.prompt), *row.completion] for row in rows]
     encoded = tokenizer([piece.text for own in pieces for piece in own], add_special_tokens=False)["input_ids"]
     ids = iter(encoded)
-    return Dataset.from_list([_joined([(piece.generated, next(ids)) for piece in own]) for own in pieces])
+    return [_joined([(piece.generated, next(ids)) for piece in own]) for own in pieces]
 
 
 def _joined(pieces: list[tuple[bool, list[int]]]) -> dict[str, list[int]]:
@@ -170,6 +176,20 @@ def check_budgets(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase", lon
     """Raise `ValueError` where a demonstration is longer than its mode lets the model write; see `over_budget`."""
     for mode, (row, length) in over_budget(rows, tokenizer, longest).items():
         raise ValueError(f"modes.{mode}.max_completion_length is {row.budget}, and {needs(row, length)}")
+
+
+def without_answer(masks: Iterable[Sequence[int]], longest: int) -> tuple[int, str]:
+    """How many rows keep no token that the model writes where the first `longest` are kept, and what would do.
+
+    Nothing is learned from them: `SFTTrainer` leaves them out, and says so in no word.
+    """
+    begins, lengths = zip(*((_begin(mask), len(mask)) for mask in masks), strict=True)
+    prompts = f"prompts take up to {max(begins)} tokens, and whole rows up to {max(lengths)}"
+    return sum(begin >= longest for begin in begins), prompts
+
+
+def _begin(mask: Sequence[int]) -> int:
+    return next((place for place, written in enumerate(mask) if written), len(mask))
 
 
 def digest(rows: Sequence[Row]) -> str:

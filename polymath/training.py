@@ -108,6 +108,20 @@ def draw_rows(job: StageJob, form: Format, count: int, purpose: str = "") -> lis
     return data.training_rows(job.domains, config.domains, job.modes, count, seed, form, together)
 
 
+def tell_left_out(dataset: Any, longest: int, total: int, report: Report) -> None:
+    """Say how many rows keep nothing of their answer at this `max_length`; `ValueError` where none keeps any.
+
+    `dataset` has a `completion_mask`, `total` is the number of steps.
+    """
+    masks = dataset["completion_mask"]
+    lost, prompts = data.without_answer(masks, longest)
+    if lost == len(masks):
+        raise ValueError(f"max_length is {longest}, and {data.NO_ANSWER}, for {prompts}: raise it")
+    if lost:
+        told = f"{lost} of {len(masks)} rows keep nothing of their answer at max_length {longest}, and are left out"
+        report(0, total, {}, f"{told}; {prompts}")
+
+
 def new_adapter(config: TrainingConfig, source: Path, model: Any) -> PeftLoraConfig | None:
     """The adapter that a stage begins with; None where it has none, or goes on with the one that is there."""
     if config.lora is None or models.is_adapter(source):

@@ -7,7 +7,9 @@ from typer.testing import CliRunner
 
 from polymath.cli import app
 from polymath.recipe import load_recipe
+from polymath.run_dir import read_lines
 from polymath.source import RecipeError
+from polymath.training import tell_left_out
 
 RECIPE = """
 name: tight
@@ -69,6 +71,39 @@ def test_what_an_adapter_would_not_find_is_refused_before_the_first_stage(tmp_pa
         assert module == f"{at}.target_modules: no module of the model is called 'v_prj'; did you mean 'v_proj'?"
         assert parameter.startswith(f"{at}.target_parameters: no parameter of the model is called 'mlp.experts.down_")
         assert sorted(path.name for path in Path(str(run) + command[0]).glob("[0-9]*")) == ["00-base"]
+
+
+def test_a_length_that_no_answer_is_within_is_refused_and_one_that_some_are_beyond_is_told(tmp_path: Path) -> None:
+    recipe, run = tmp_path / "cut.yaml", tmp_path / "run"
+    head, _, _ = RECIPE.partition("  later:")
+    more = "  cut:\n    kind: sft\n    domains: [math, verdicts]\n    modes: [high]\n    max_steps: 1\n"
+    recipe.write_text(f"{head}{more}    per_device_train_batch_size: 4\n    max_length: 5\n")
+    refused = CliRunner().invoke(app, ["run", str(recipe), "--run-dir", str(run)])
+    assert refused.exit_code == 2
+    at = f"{recipe}:18: stages.cut.max_length: found 5; no token of any answer is kept, for prompts take up to "
+    assert refused.stderr.startswith(at) and refused.stderr.strip().endswith(": raise it")
+    assert sorted(path.name for path in run.glob("[0-9]*")) == ["00-base"]
+    told = CliRunner().invoke(app, ["run", str(recipe), "--run-dir", str(run), "--set", "cut.max_length=32"])
+    assert told.exit_code == 0, told.output
+    says = "2 of 4 rows keep nothing of their answer at max_length 32, and are left out; prompts take up to "
+    assert f"cut: {says}" in told.output
+    events = [event for event in read_lines(run / "events.jsonl") if event["event"] == "alarm"]
+    assert [event["stage"] for event in events] == ["cut"] and events[0]["message"].startswith(says)
+
+
+def test_rows_without_any_answer_are_counted() -> None:
+    dataset, told = {"completion_mask": [[0, 0, 0, 1], [0, 1, 1], [0, 0, 1, 0, 1]]}, list[str]()
+
+    def report(step: int, total: int, metrics: dict[str, float], notice: str = "", /) -> None:
+        told.append(f"{step}/{total} {notice}")
+
+    tell_left_out(dataset, 4, 9, report)
+    assert not told  # each keeps a token, if not all
+    tell_left_out(dataset, 2, 9, report)
+    left = "0/9 2 of 3 rows keep nothing of their answer at max_length 2, and are left out"
+    assert told == [f"{left}; prompts take up to 3 tokens, and whole rows up to 5"]
+    with pytest.raises(ValueError, match="max_length is 1, and no token of any answer is kept, for prompts take up to"):
+        tell_left_out(dataset, 1, 9, report)
 
 
 @pytest.mark.parametrize(
