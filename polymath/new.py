@@ -114,7 +114,7 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     middle, longest = statistics.median(seen.answers), max(seen.answers)
     yield "answers", f"{about}{middle:.0f} tokens in the middle, {longest} at most"
     if over := seen.over(own.length()):
-        yield "too long", f"{len(over)} with over {own.length()} tokens, and cut off there"
+        yield "too long", f"{len(over)} with over {own.length()} tokens, and cut off there{_lost(own)}"
     if seen.languages:
         shares = [(name, count / seen.languages.total()) for name, count in seen.languages.most_common(MOST_LANGUAGES)]
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= LEAST_SHARE)
@@ -130,6 +130,12 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     yield from _told_of_functions(seen)
     for kind, places in seen.suspects.items():
         yield kind, f"{len(places)} with what looks like it, {places[0]} for one"
+
+
+def _lost(own: Findings) -> str:
+    """Of how many answers nothing is left by the cut."""
+    lost = sum(own.seen.unanswered(own.length()).values())
+    return f"; {lost} of {len(own.seen.answers)} answers begin only after that, and teach nothing" if lost else ""
 
 
 def _told_of_functions(seen: Inspection) -> Iterator[tuple[str, str]]:
@@ -149,8 +155,12 @@ def _told_of_functions(seen: Inspection) -> Iterator[tuple[str, str]]:
 def noted(own: Findings) -> Iterator[dict[str, Any]]:
     """Every row that somebody should look at, with the reason."""
     found = [(place, "cannot be used", fault) for place, fault in own.seen.bad.items()]
+    lost = {
+        place: f", before {count} of its {len(own.seen.prompts[place])} answers"
+        for place, count in own.seen.unanswered(own.length()).items()
+    }
     found += [
-        (place, "too long", f"{length} tokens, and cut off at {own.length()}")
+        (place, "too long", f"{length} tokens, and cut off at {own.length()}{lost.get(place, '')}")
         for place, length in own.seen.over(own.length()).items()
     ]
     found += [(place, "call", fault) for place, fault in own.seen.misfits.items()]
@@ -197,7 +207,7 @@ stages:
     lr_scheduler_type: cosine
     warmup_steps: 10
     per_device_train_batch_size: {BATCH}
-    max_length: {own.length()}{f"  # {over} rows are longer, and cut off" if over else ""}
+    max_length: {own.length()}{f"  # {over} rows are longer, and cut off{_lost(own)}" if over else ""}
     max_steps: {math.ceil(EPOCHS * trained / BATCH)}  # {trained} answers, {EPOCHS} times each
   {f"scores: {{kind: eval, {scored}}}" if held_out else "# too few rows to hold one out"}
 """

@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cache
+from itertools import islice, takewhile
 
 from polymath.chat import Segment
 from polymath.dataset.functions import faults, misfits, unknown_types
@@ -48,6 +49,7 @@ class Inspection:
     unused: Counter[str] = field(default_factory=Counter)  # columns, and how many rows have them
     lengths: dict[Place, int] = field(default_factory=dict)  # of each conversation, in tokens
     answers: list[int] = field(default_factory=list)  # of each answer, calls and what follows their results together
+    prompts: dict[Place, list[int]] = field(default_factory=dict)  # tokens before each answer of a conversation
     duplicates: dict[Place, Place] = field(default_factory=dict)  # and what it repeats
     languages: Counter[str] = field(default_factory=Counter)
     too_short: int = 0  # of those that were looked at, to tell their language
@@ -59,6 +61,11 @@ class Inspection:
     def over(self, length: int) -> dict[Place, int]:
         """Conversations that are longer, and by how much they are long."""
         return {place: own for place, own in self.lengths.items() if own > length}
+
+    def unanswered(self, length: int) -> dict[Place, int]:
+        """Conversations of whose answers some begin only after so many tokens, and how many do."""
+        counts = {place: sum(own >= length for own in prompts) for place, prompts in self.prompts.items()}
+        return {place: count for place, count in counts.items() if count}
 
 
 def inspect(
@@ -80,7 +87,9 @@ def inspect(
         out.having.update(_having(own))
         each = [(segment.generated, tokens(segment.text)) for segment in segments(own)]
         out.lengths[place] = sum(count for _, count in each)
-        out.answers += _answers(own, segments, tokens, sum(count for generated, count in each if generated))
+        answers = list(_answers(own, segments, tokens, each))
+        out.prompts[place] = [prompt for prompt, _ in answers]
+        out.answers += [answer for _, answer in answers]
         if (first := known.setdefault(said, place)) is not place:
             out.duplicates[place] = first
         for kind, pattern in PATTERNS.items():
@@ -96,16 +105,25 @@ def inspect(
 
 
 def _answers(
-    own: Conversation, segments: Callable[[Conversation], list[Segment]], tokens: Callable[[str], int], generated: int
-) -> Iterator[int]:
-    """Tokens of what follows each question, as a mode's budget counts them; all that is `generated` if there is one."""
+    own: Conversation,
+    segments: Callable[[Conversation], list[Segment]],
+    tokens: Callable[[str], int],
+    each: Sequence[tuple[bool, int]],
+) -> Iterator[tuple[int, int]]:
+    """Tokens of each question with all before it, and of what follows it, as a mode's budget counts them.
+
+    `each` is whether a segment of the whole conversation is generated, and its tokens: all there is to one question.
+    """
     if sum(message["role"] == "user" for message in own.messages) == 1:
-        yield generated
+        before = takewhile(lambda segment: not segment[0], each)
+        yield sum(count for _, count in before), sum(count for generated, count in each if generated)
         return
+    count_once = cache(tokens)  # each question comes with all before it
     for task in tasks_of(own, ""):
         asked = len(segments(Conversation(task.messages, own.tools)))
-        answered = segments(Conversation((*task.messages, *task.demonstration), own.tools))[asked:]
-        yield sum(tokens(segment.text) for segment in answered if segment.generated)
+        whole = segments(Conversation((*task.messages, *task.demonstration), own.tools))
+        answer = sum(count_once(segment.text) for segment in whole[asked:] if segment.generated)
+        yield sum(count_once(segment.text) for segment in whole[:asked]), answer
 
 
 def _texts(own: Conversation) -> Iterator[str]:

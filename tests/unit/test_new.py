@@ -170,7 +170,23 @@ def test_what_a_row_is_not_trained_on_is_told(folder: Path) -> None:
     assert "1 with over 64 tokens, and cut off there" in done.output
     recipe = load_recipe(folder / "pairs.yaml", [])  # for one row none of the others takes more memory
     assert recipe.modes["non_think"].max_completion_length == recipe.stages["tuned"].model_dump()["max_length"] == 64
-    assert "max_length: 64  # 1 rows are longer, and cut off" in (folder / "pairs.yaml").read_text()
+    assert "max_length: 64  # 1 rows are longer, and cut off\n" in (folder / "pairs.yaml").read_text()
+
+
+def test_an_answer_that_begins_only_after_the_cut_is_told_apart(folder: Path) -> None:
+    rows: list[dict[str, Any]] = [{"prompt": f"p {place}", "completion": "yes"} for place in range(200)]
+    turns = [("user", "a"), ("assistant", "b"), ("user", "word " * 10_000), ("assistant", "c")]
+    rows += [{"prompt": "word " * 10_000, "completion": "yes"}]
+    rows += [{"messages": [{"role": role, "content": text} for role, text in turns]}]
+    (folder / "asked.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = new("asked", "--data", "asked.jsonl")
+    says = "cut off there; 2 of 203 answers begin only after that, and teach nothing"
+    assert done.exit_code == 0 and f"2 with over 64 tokens, and {says}" in " ".join(done.output.split()), done.output
+    notes = [json.loads(line) for line in (folder / "asked.rows.jsonl").read_text().splitlines()]
+    cut = [note["detail"].partition("cut off at ")[2] for note in notes if note["finding"] == "too long"]
+    assert cut == ["64, before 1 of its 1 answers", "64, before 1 of its 2 answers"]
+    assert "2 rows are longer, and cut off; 2 of 203 answers begin" in (folder / "asked.yaml").read_text()
+    load_recipe(folder / "asked.yaml", [])
 
 
 def test_an_answer_is_all_that_follows_a_question(folder: Path) -> None:
