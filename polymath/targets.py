@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from polymath import models
 from polymath.source import Problem, nearest
@@ -62,16 +64,48 @@ def _faults(targets: str | tuple[str, ...], parameters: tuple[str, ...], model: 
     yield from (("target_modules", fault) for fault in faults)
     if not targets and not parameters:
         yield "target_modules", f"names no module; known are {', '.join(linear)}"
-    yield from (("target_parameters", fault) for fault in _of_parameters(parameters, model))
+    yield from (("target_parameters", fault) for fault in _of_parameters(parameters, _adapted(targets, model), model))
 
 
-def _of_parameters(targets: tuple[str, ...], model: Any) -> Iterator[str]:
-    names = [name for name, _ in model.named_parameters()]
+def _adapted(targets: str | tuple[str, ...], model: Any) -> set[str]:
+    """Modules that `target_modules` puts an adapter on, as PEFT finds them."""
+    names = [name for name, _ in model.named_modules()]
+    if not isinstance(targets, str):
+        return {name for name in names if any(_ends(name, target) for target in targets)}
+    if targets.lower() == ALL_LINEAR:
+        head = model.get_output_embeddings()
+        linear = ((name, own) for name, own in model.named_modules() if isinstance(own, torch.nn.Linear | Conv1D))
+        return {name for name, own in linear if own is not head}
+    try:
+        return {name for name in names if re.fullmatch(targets, name)}
+    except re.error:  # a fault of `target_modules`
+        return set()
+
+
+def _of_parameters(targets: tuple[str, ...], adapted: set[str], model: Any) -> Iterator[str]:
+    dimensions = {name: own.ndim for name, own in model.named_parameters()}
+    names = list(dimensions)
     known = sorted({".".join(name.split(".")[-3:]) for name in names if _last(name) not in ("weight", "bias")})
     for target in targets:
         if not any(_ends(name, target) for name in names):
             meant = "; they are for experts that a model keeps in one parameter, others are named in target_modules"
             yield f"no parameter of the model is called {target!r}{nearest(target, known) if known else meant}"
+        yield from islice(_unadaptable(target, adapted, dimensions), 1)  # of layers that are alike
+
+
+def _unadaptable(target: str, adapted: set[str], dimensions: Mapping[str, int]) -> Iterator[str]:
+    """What PEFT refuses: it wraps the module that holds a parameter, which nothing else may have wrapped."""
+    for name, own in dimensions.items():
+        module = name.rpartition(".")[0]
+        if not _ends(name, target):
+            continue
+        if own not in (2, 3):
+            yield f"{target!r} has {own} dimension{'s' * (own != 1)}, and PEFT adapts those of 2 or 3: leave it out"
+        elif module in adapted:
+            yield (
+                f"{target!r} is of a module that target_modules puts an adapter on already: leave it out here; that "
+                f"module alone is adapted with target_modules: [{_last(module)}]"
+            )
 
 
 def _of_names(targets: tuple[str, ...], names: list[str], linear: list[str]) -> Iterator[str]:

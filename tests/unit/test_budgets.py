@@ -71,6 +71,10 @@ def test_what_an_adapter_would_not_find_is_refused_before_the_first_stage(tmp_pa
         assert module == f"{at}.target_modules: no module of the model is called 'v_prj'; did you mean 'v_proj'?"
         assert parameter.startswith(f"{at}.target_parameters: no parameter of the model is called 'mlp.experts.down_")
         assert sorted(path.name for path in Path(str(run) + command[0]).glob("[0-9]*")) == ["00-base"]
+    options = ["--set", "joint.lora={target_parameters: [mlp.down_proj.weight]}"]
+    result = CliRunner().invoke(app, ["plan", str(recipe), "--run-dir", f"{run}plan", *options])
+    assert result.exit_code == 2, result.output
+    assert "stages.joint.lora.target_parameters: 'mlp.down_proj.weight' is of a module that" in result.stderr
 
 
 def test_a_length_that_no_answer_is_within_is_refused_and_one_that_some_are_beyond_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from distill.config import OpdConfig
 from polymath import models
 from polymath.release import weights
 from polymath.stage import LoraConfig
-from polymath.training import new_adapter
+from polymath.training import adapter_config, new_adapter
 from rl.config import GrpoConfig
 from sft.config import SftConfig
 
@@ -80,6 +80,35 @@ def test_a_target_that_no_module_has_is_named_beside_those_that_there_are(base: 
     experts = Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **EXPERTS))
     with pytest.raises(ValueError, match="called 'experts.gate_up'; did you mean 'mlp.experts.gate_up_proj'"):
         adapted(experts, base, target_parameters=["experts.gate_up"])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "modules", "fault"),
+    [
+        ("mlp.down_proj.weight", "all-linear", r"adapter on already: leave it out here; .*modules: \[down_proj\]"),
+        ("mlp.down_proj.weight", ["mlp.down_proj"], "of a module that target_modules puts an adapter on already"),
+        ("down_proj.weight", r".*layers\.1\.mlp\.down_proj", "of a module that target_modules puts an adapter on"),
+        ("norm.weight", "all-linear", "lora.target_parameters: 'norm.weight' has 1 dimension, and PEFT adapts those"),
+        ("mlp.down_proj.weight", ["q_proj"], ""),
+        ("mlp.down_proj.weight", [], ""),
+        ("lm_head.weight", "all-linear", ""),
+        ("embed_tokens.weight", "all-linear", ""),
+    ],
+)
+def test_a_parameter_is_refused_where_peft_refuses_it(base: Path, parameter: str, modules: Any, fault: str) -> None:
+    from peft import get_peft_model
+
+    model = models.load_model(base, "float32")
+    given = LoraConfig(target_modules=tuple(modules) if isinstance(modules, list) else modules)
+    plain = adapter_config(given.model_copy(update={"target_parameters": (parameter,)}))
+    settings = {"target_parameters": [parameter], "target_modules": modules}
+    if not fault:
+        assert adapted(model, base, **settings)
+        return
+    with pytest.raises(ValueError, match=fault):
+        adapted(model, base, **settings)
+    with pytest.raises(ValueError, match="not a valid target|only 2d and 3d"):
+        get_peft_model(model, plain)
 
 
 @pytest.mark.parametrize(
