@@ -147,9 +147,16 @@ def _told_of_functions(seen: Inspection) -> Iterator[tuple[str, str]]:
         place, fault = next(iter(seen.functions.items()))
         yield "functions", f"{len(seen.functions)} rows with one whose schema is at fault, {place} for one: {fault}"
     if seen.types:
-        commonest = sorted(seen.types, key=lambda kind: -len(seen.types[kind]))[:MOST_COLUMNS]
-        types = ", ".join(f"{kind} in {len(seen.types[kind])} ({meant(kind)})" for kind in commonest)
+        types = ", ".join(f"{kind} in {count} ({meant(kind)})" for kind, count in _commonest(seen.types))
         yield "types", f"of arguments that JSON schema does not have, and servers may refuse: {types}"
+    if seen.unread:
+        keywords = ", ".join(f"{keyword} in {count}" for keyword, count in _commonest(seen.unread))
+        yield "unchecked", f"{keywords}: with these keywords of schemas no call is compared"
+
+
+def _commonest(places: Mapping[str, Collection[Place]]) -> list[tuple[str, int]]:
+    counts = [(name, len(own)) for name, own in places.items()]
+    return sorted(counts, key=lambda own: -own[1])[:MOST_COLUMNS]
 
 
 def noted(own: Findings) -> Iterator[dict[str, Any]]:
@@ -166,6 +173,7 @@ def noted(own: Findings) -> Iterator[dict[str, Any]]:
     found += [(place, "call", fault) for place, fault in own.seen.misfits.items()]
     found += [(place, "function", fault) for place, fault in own.seen.functions.items()]
     found += [(places[0], "type", f"{kind}, in {len(places)} rows") for kind, places in own.seen.types.items()]
+    found += [(places[0], "unchecked", f"{name}, in {len(places)} rows") for name, places in own.seen.unread.items()]
     found += [(place, "twice", f"says what {first} says") for place, first in own.seen.duplicates.items()]
     found += [(place, kind, "looks like it") for kind, places in own.seen.suspects.items() for place in places]
     for place, finding, detail in found:

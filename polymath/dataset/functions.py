@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from polymath.dataset.layouts import Conversation
@@ -25,7 +25,12 @@ LISTS = ("anyOf", "oneOf", "allOf")  # of schemas
 # What is read of a schema. A reference would be looked for on the network, and a pattern may take for ever to match
 READ = {"type", "enum", "const", "required", "properties", "additionalProperties", "items", *LISTS}
 READ |= {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"}
+# What else validates, in either draft; `format` annotates, unless somebody asks for more
+UNREAD = (Draft7Validator.VALIDATORS.keys() | Draft202012Validator.VALIDATORS.keys()) - READ - {"format"}
+# Besides `properties`, these say which properties there are
+NAMING = {"$ref", "$dynamicRef", "patternProperties", "dependencies", "dependentSchemas", "if", *LISTS}
 DEEPEST = 20  # schemas within schemas
+TOO_DEEP = f"what is over {DEEPEST} deep"
 LONGEST = 200  # letters of what is told, for it quotes
 
 
@@ -36,6 +41,8 @@ class Signature:
     schema: Any = True
     faults: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)  # that JSON schema does not have
+    unread: list[str] = field(default_factory=list)  # keywords
+    names: frozenset[str] | None = None  # of all parameters, where these are known
 
 
 def faults(own: Conversation) -> Iterator[str]:
@@ -50,6 +57,11 @@ def unknown_types(own: Conversation) -> list[str]:
     return list(dict.fromkeys(kind for _, signature in _offered(own) for kind in signature.types))
 
 
+def unread(own: Conversation) -> list[str]:
+    """Keywords of the schemas that say which calls are valid, and that no call is compared with."""
+    return list(dict.fromkeys(keyword for _, signature in _offered(own) for keyword in signature.unread))
+
+
 def meant(kind: str) -> str:
     """What a type is in JSON schema, for a message."""
     known = MEANT.get(kind.lower(), kind.lower())
@@ -58,11 +70,17 @@ def meant(kind: str) -> str:
 
 def misfits(own: Conversation) -> Iterator[str]:
     """What calls ask of functions otherwise than these say, where that can be read."""
-    schemas = {name: signature.schema for name, signature in _offered(own) if not signature.faults}
+    known = {name: signature for name, signature in _offered(own) if not signature.faults}
     for message in own.messages:
         for call in message.get("tool_calls") or ():
-            name = call["function"]["name"]
-            wrong = Draft7Validator(schemas.get(name, True)).iter_errors(call["function"]["arguments"])
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            signature = known.get(name, Signature())
+            names = arguments if signature.names is None else signature.names
+            for other in arguments:
+                if other not in names:  # JSON schema lets it pass, and most functions do not take it
+                    told = f"{other!r} is none of its parameters{nearest(other, sorted(names))}"
+                    yield f"{name}: {textwrap.shorten(told, LONGEST)}"
+            wrong = Draft7Validator(signature.schema).iter_errors(arguments)
             yield from (f"{name}: {told}" for told in _told(wrong))
 
 
@@ -82,13 +100,15 @@ def _signature(written: str) -> Signature:
         found.faults.append(f"parameters: {textwrap.shorten(written, LONGEST)} is no schema of an object")
     elif "object" not in found.schema.get("type", "object"):
         found.faults.append(f"parameters.type: {found.schema['type']!r} is not 'object'")
-    elif not parameters.keys() & {"type", "$ref", *READ}:
+    elif not parameters.keys() & {"$ref", "patternProperties", *READ}:
         found.faults.append(f"parameters: no 'properties', into which belong {', '.join(map(repr, parameters))}")
+        found.unread.clear()  # they are names of parameters
     else:
         wrong = Draft7Validator(Draft7Validator.META_SCHEMA).iter_errors(found.schema)
         found.faults += _told(wrong, "parameters")
-        if "properties" in parameters and not parameters.keys() & {"$ref", *LISTS}:  # others would be let through
-            found.schema.setdefault("additionalProperties", False)
+        open_ended = {"additionalProperties", *NAMING} & _given(parameters)
+        if _is(dict, found.schema, "properties") and not open_ended:
+            found.names = frozenset(found.schema["properties"])
     return found
 
 
@@ -100,9 +120,16 @@ def _told(errors: Iterable[ValidationError], *root: str) -> Iterator[str]:
 
 def _read(schema: Any, at: str, found: Signature, depth: int = 0) -> Any:
     """A schema as far as it is read; types that JSON schema lacks, and names of nothing, are noted on the way."""
-    if not isinstance(schema, dict) or depth > DEEPEST:
-        return schema if depth <= DEEPEST else True
-    own = {key: value for key, value in schema.items() if key in READ and value is not None}  # null fills parquet files
+    if depth > DEEPEST:
+        found.unread.append(TOO_DEEP)
+        return True
+    if not isinstance(schema, dict):
+        return schema
+    given = _given(schema)
+    found.unread += sorted(given & UNREAD)
+    own = {key: value for key, value in schema.items() if key in given & READ}
+    if "patternProperties" in given:
+        own.pop("additionalProperties", None)  # what is left to these depends on the patterns
     _read_type(own, schema, found)
 
     def inner(value: Any, *way: object) -> Any:
@@ -110,12 +137,14 @@ def _read(schema: Any, at: str, found: Signature, depth: int = 0) -> Any:
 
     own |= {key: inner(own[key], key) for key in ("items", "additionalProperties") if key in own}
     own |= {
-        key: [inner(value, key, place) for place, value in enumerate(own[key])] for key in LISTS if _is(list, own, key)
+        key: [inner(value, key, place) for place, value in enumerate(own[key])]
+        for key in (*LISTS, "items")
+        if _is(list, own, key)
     }
     if _is(dict, own, "properties"):
         known = {name: value for name, value in own["properties"].items() if value is not None}
         own["properties"] = {name: inner(value, "properties", name) for name, value in known.items()}
-        if _is(list, own, "required") and not own.keys() & {*LISTS}:
+        if _is(list, own, "required") and not given & NAMING:
             unknown = [name for name in own["required"] if isinstance(name, str) and name not in known]
             found.faults += [f"{at}.required: {name!r} is no property{nearest(name, known)}" for name in unknown]
     return own
@@ -137,6 +166,11 @@ def _read_type(own: dict[str, Any], schema: Mapping[str, Any], found: Signature)
         own["items"] = (
             {**own["items"], "enum": own.pop("enum")} if _is(dict, own, "items") else {"enum": own.pop("enum")}
         )
+
+
+def _given(schema: Mapping[str, Any]) -> set[str]:
+    """Keywords with a value; null fills parquet files."""
+    return {key for key, value in schema.items() if value is not None}
 
 
 def _is(kind: type, own: Mapping[str, Any], key: str) -> bool:

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import islice, takewhile
 
 from polymath.chat import Segment
-from polymath.dataset.functions import faults, misfits, unknown_types
+from polymath.dataset.functions import faults, misfits, unknown_types, unread
 from polymath.dataset.layouts import Conversation
 from polymath.dataset.reading import Place, Read
 from polymath.domains.dataset import tasks_of
@@ -57,6 +57,7 @@ class Inspection:
     misfits: dict[Place, str] = field(default_factory=dict)  # calls that their functions do not take
     functions: dict[Place, str] = field(default_factory=dict)  # whose schemas are none
     types: dict[str, list[Place]] = field(default_factory=dict)  # that JSON schema does not know
+    unread: dict[str, list[Place]] = field(default_factory=dict)  # keywords of schemas that no call is compared with
 
     def over(self, length: int) -> dict[Place, int]:
         """Conversations that are longer, and by how much they are long."""
@@ -97,8 +98,9 @@ def inspect(
                 out.suspects.setdefault(kind, []).append(place)
         for told, found_here in ((out.misfits, misfits(own)), (out.functions, faults(own))):
             told.update((place, fault) for fault in islice(found_here, 1))
-        for kind in unknown_types(own):
-            out.types.setdefault(kind, []).append(place)
+        for named, known_here in ((out.types, unknown_types(own)), (out.unread, unread(own))):
+            for name in known_here:
+                named.setdefault(name, []).append(place)
     out.languages.update(_languages(list(found.conversations.values()), language_of))
     out.too_short = out.languages.pop(SHORT, 0)
     return out

@@ -238,7 +238,7 @@ def test_calls_that_their_functions_do_not_take_are_told(folder: Path) -> None:
     notes = [json.loads(line) for line in (folder / "calls.rows.jsonl").read_text().splitlines()]
     assert {note["line"]: note["detail"] for note in notes if note["finding"] == "call"} == {
         21: "price: 'item' is a required property",
-        22: "price: Additional properties are not allowed ('itm' was unexpected)",
+        22: "price: 'itm' is none of its parameters; did you mean 'item'?",
     }
 
 
@@ -264,6 +264,22 @@ def test_types_of_another_language_are_told_once(folder: Path) -> None:
         (21, "call", "half: n: '20' is not of type 'number'"),
         *((1, "type", f"{kind}, in 21 rows") for kind in ("dict", "float", "any")),
     ]
+
+
+def test_keywords_that_no_call_is_compared_with_are_counted(folder: Path) -> None:
+    def row(place: int, **item: Any) -> str:
+        schema = {"type": "object", "properties": {"item": {"type": "string", "title": "Item", **item}}}
+        said = [{"role": "user", "content": f"price of {place}"}, {"role": "assistant", "content": "4"}]
+        return json.dumps({"messages": said, "tools": [{"name": "price", "parameters": schema}]})
+
+    lines = [row(place, pattern="^a") for place in range(3)] + [row(3, **{"not": {}}, pattern="^b", format="date")]
+    (folder / "calls.jsonl").write_text("\n".join(lines))
+    done = new("calls", "--data", "calls.jsonl")
+    told = [" ".join(line.split()) for line in done.output.splitlines()]
+    assert "unchecked pattern in 4, not in 1: with these keywords of schemas no call is compared" in told
+    notes = [json.loads(line) for line in (folder / "calls.rows.jsonl").read_text().splitlines()]
+    found = [(note["line"], note["detail"]) for note in notes if note["finding"] == "unchecked"]
+    assert found == [(1, "pattern, in 4 rows"), (4, "not, in 1 rows")]
 
 
 def test_what_is_there_is_not_written_over(folder: Path) -> None:
