@@ -171,6 +171,7 @@ def noted(own: Findings) -> Iterator[dict[str, Any]]:
         for place, length in own.seen.over(own.length()).items()
     ]
     found += [(place, "call", fault) for place, fault in own.seen.misfits.items()]
+    found += [(place, "not on offer", fault) for place, fault in own.seen.not_offered.items()]
     found += [(place, "function", fault) for place, fault in own.seen.functions.items()]
     found += [(places[0], "type", f"{kind}, in {len(places)} rows") for kind, places in own.seen.types.items()]
     found += [(places[0], "unchecked", f"{name}, in {len(places)} rows") for name, places in own.seen.unread.items()]

@@ -55,6 +55,7 @@ class Inspection:
     too_short: int = 0  # of those that were looked at, to tell their language
     suspects: dict[str, list[Place]] = field(default_factory=dict)
     misfits: dict[Place, str] = field(default_factory=dict)  # calls that their functions do not take
+    not_offered: dict[Place, str] = field(default_factory=dict)  # calls where no function is on offer
     functions: dict[Place, str] = field(default_factory=dict)  # whose schemas are none
     types: dict[str, list[Place]] = field(default_factory=dict)  # that JSON schema does not know
     unread: dict[str, list[Place]] = field(default_factory=dict)  # keywords of schemas that no call is compared with
@@ -96,7 +97,8 @@ def inspect(
         for kind, pattern in PATTERNS.items():
             if any(pattern.search(text) for text in said):
                 out.suspects.setdefault(kind, []).append(place)
-        for told, found_here in ((out.misfits, misfits(own)), (out.functions, faults(own))):
+        reasons = (out.misfits, misfits(own)), (out.functions, faults(own)), (out.not_offered, _not_offered(own))
+        for told, found_here in reasons:
             told.update((place, fault) for fault in islice(found_here, 1))
         for named, known_here in ((out.types, unknown_types(own)), (out.unread, unread(own))):
             for name in known_here:
@@ -143,13 +145,20 @@ def _having(own: Conversation) -> Iterator[str]:
     answers = [message for message in own.messages if message["role"] == "assistant"]
     if own.tools:
         yield "tools"
-    elif any(answer["tool_calls"] for answer in answers):
+    elif any(_not_offered(own)):
         yield "calls of functions that are not on offer"
     for part, name in (("tool_calls", "calls"), ("reasoning", "reasoning")):
         if any(answer[part] for answer in answers):
             yield name
     if sum(message["role"] == "user" for message in own.messages) > 1:
         yield "several questions"
+
+
+def _not_offered(own: Conversation) -> Iterator[str]:
+    """Calls where no function is on offer; where some are, a call of another one is refused."""
+    for message in own.messages if not own.tools else ():
+        for call in message.get("tool_calls") or ():
+            yield f"{call['function']['name']} is called, and no function is on offer"
 
 
 def _languages(conversations: Sequence[Conversation], language_of: Callable[[str], str | None]) -> Iterator[str]:

@@ -262,6 +262,7 @@ def test_types_of_another_language_are_told_once(folder: Path) -> None:
     notes = [json.loads(line) for line in (folder / "calls.rows.jsonl").read_text().splitlines()]
     assert [(note["line"], note["finding"], note["detail"]) for note in notes] == [
         (21, "call", "half: n: '20' is not of type 'number'"),
+        (22, "not on offer", "half is called, and no function is on offer"),
         *((1, "type", f"{kind}, in 21 rows") for kind in ("dict", "float", "any")),
     ]
 
