@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, TextIO
 KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 Found = tuple[int, dict[str, Any] | str]  # line and record, or what is wrong there
 DIVIDED = "write .csv with commas, and .tsv with tabs"
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python's `surrogateescape` makes of bytes that are not
+UTF16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order marks, read so
 PARQUET_ROWS = 1024  # that are in memory at a time
 
 
@@ -53,13 +56,18 @@ def _line_of_fault(path: Path) -> int:
 
 
 def _json_lines(path: Path) -> Iterator[Found]:
-    with _opened(path) as file:
+    """A line that is not UTF-8 is a bad one like any other: those around it are whole."""
+    with _opened(path, errors="surrogateescape") as file:
         for line, text in enumerate(file, 1):
+            if line == 1 and text.startswith(UTF16):
+                raise ValueError(f"{path}:1: not UTF-8: save it as UTF-8")
             if text.strip():
                 yield line, _parsed(text)
 
 
 def _parsed(text: str) -> dict[str, Any] | str:
+    if fault := NOT_UTF8.search(text):
+        return f"not UTF-8 at column {fault.start() + 1}: save it as UTF-8"
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
@@ -78,12 +86,12 @@ def _json(path: Path) -> Iterator[Found]:
     try:
         with _opened(path) as file:
             rows = json.load(file)
-    except UnicodeDecodeError:
-        raise
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError
         if _holds_lines(path):
             yield from _json_lines(path)
             return
+        if isinstance(error, UnicodeDecodeError):
+            raise
         raise ValueError(f"{path}: no JSON: {_fault(error)}; JSON lines end in .jsonl") from error
     if not isinstance(rows, list):
         raise ValueError(f"{path}: holds {json_kind(rows)}, and a list of objects is needed: one for each row")
@@ -93,7 +101,7 @@ def _json(path: Path) -> Iterator[Found]:
 
 def _holds_lines(path: Path) -> bool:
     """Whether its first line is an object by itself, whatever the file is called."""
-    with _opened(path) as file:
+    with _opened(path, errors="surrogateescape") as file:
         return isinstance(_parsed(next((text for text in file if text.strip()), "")), dict)
 
 
@@ -133,8 +141,8 @@ def _parquet(path: Path) -> Iterator[Found]:
         raise ValueError(f"{path}: no parquet: {str(error).rstrip('.')}: write it again") from error
 
 
-def _opened(path: Path, newline: str | None = None) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline=newline)
+def _opened(path: Path, newline: str | None = None, errors: str = "strict") -> TextIO:
+    return path.open(encoding="utf-8-sig", newline=newline, errors=errors)
 
 
 READERS: dict[str, Callable[[Path], Iterator[Found]]] = {

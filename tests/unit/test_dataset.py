@@ -181,6 +181,15 @@ def test_bad_rows_are_told_by_line_and_never_dropped_in_silence(tmp_path: Path) 
         DatasetDomain(files=(tmp_path / "none.jsonl",))
 
 
+@pytest.mark.parametrize("name", ["own.jsonl", "own.json"])
+def test_a_line_that_is_not_utf8_is_a_bad_row_among_others(tmp_path: Path, name: str) -> None:
+    lines = [json.dumps({"prompt": f"Caf\xe9 {place}", "completion": "yes"}, ensure_ascii=False) for place in range(3)]
+    (tmp_path / name).write_bytes(b"\n".join([lines[0].encode(), lines[1].encode("latin-1"), lines[2].encode()]))
+    domain = DatasetDomain(files=(tmp_path / name,), bad_rows=1)
+    assert [*domain.read().bad.values()] == ["not UTF-8 at column 16: save it as UTF-8"]
+    assert [own.messages[0]["content"] for own in domain.read().conversations.values()] == ["Caf\xe9 0", "Caf\xe9 2"]
+
+
 def test_what_was_trained_on_other_rows_is_out_of_date(tmp_path: Path) -> None:
     rows = [{"prompt": "Hi", "completion": "Hello"}]
     before = describe_domain(DatasetDomain(files=(written(tmp_path, rows),)))
