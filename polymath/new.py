@@ -17,7 +17,7 @@ from polymath.dataset.functions import meant
 from polymath.dataset.inspection import Inspection, inspect
 from polymath.dataset.layouts import Conversation, Part
 from polymath.dataset.reading import Place, Read, read
-from polymath.domains import held_out_count, is_held_out
+from polymath.domains import HELD_OUT_SHARE, held_out_count, is_held_out
 from polymath.domains.dataset import DatasetDomain
 from polymath.vocabulary import missing_tokens
 
@@ -47,6 +47,17 @@ class Findings:
     chat: FormatKind
     new_tokens: bool  # that its vocabulary is given
     seen: Inspection
+    trained: int  # answers
+    held_out: int  # tasks that are scored
+    questions: int  # that rows begin with, each with all its rows on one side
+
+    def whole(self) -> str:
+        """Why nothing is held out; empty where something is."""
+        if self.held_out:
+            return ""
+        if self.questions == 1:
+            return "every row begins with the same question, and rows of one question go to one side"
+        return f"one question in {HELD_OUT_SHARE} is, by chance, and of {self.questions} it was none: add others"
 
     def length(self) -> int:
         """Tokens that a row may have: all of them, as far as that is usual."""
@@ -97,8 +108,20 @@ def look(
         reasons = any(message.get("reasoning") for message in own.messages)
         return form.conversation(own.messages, "high" if reasons else "non_think", own.tools)
 
-    seen = inspect(found, segments, tokens, language_of)
-    return Findings(name, files, domain, model, tokenizer is not None, chat, bool(missing), seen)
+    seen, split = inspect(found, segments, tokens, language_of), _split(domain)
+    return Findings(name, files, domain, model, tokenizer is not None, chat, bool(missing), seen, *split)
+
+
+def _split(domain: DatasetDomain) -> tuple[int, int, int]:
+    """Answers to train on, tasks to score, and questions. Raises `ValueError` where there is nothing to train on."""
+    sides = {task.key: is_held_out(task) for task in domain.tasks()}
+    if all(sides.values()):
+        asked = "one question, which is" if len(sides) == 1 else f"{len(sides)} questions, all of which are"
+        raise ValueError(
+            f"rows begin with {asked} held out, by chance: nothing is left to train on; add rows with others"
+        )
+    trained = sum(not sides[task.key] for task in domain.tasks())
+    return trained, held_out_count(domain, MOST_SCORED), len(sides)
 
 
 def told(own: Findings) -> Iterator[tuple[str, str]]:
@@ -122,6 +145,8 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
         yield "languages", f"{told}, of {of}"
     elif seen.too_short:
         yield "languages", f"the {seen.too_short} rows that were looked at are too short to tell"
+    if whole := own.whole():
+        yield "held out", f"nothing: {whole}"
     if seen.duplicates:
         yield "twice", f"{len(seen.duplicates)} with what an earlier one says"
     if seen.unused:
@@ -183,9 +208,6 @@ def noted(own: Findings) -> Iterator[dict[str, Any]]:
 
 def recipe(own: Findings) -> str:
     """A recipe that fine-tunes on these files, an adapter where there is a model, and scores what is held out."""
-    tasks = list(own.domain.tasks())
-    held_out = held_out_count(own.domain, MOST_SCORED)
-    trained = sum(not is_held_out(task) for task in tasks)
     mode = "high" if own.seen.having["reasoning"] * 2 > own.seen.rows else "non_think"
     given = own.domain.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "files"})
     given = {"kind": "dataset", "files": [str(path) for path in own.files]} | given
@@ -194,7 +216,7 @@ def recipe(own: Findings) -> str:
     room = max(models.TinyModel.model_fields["max_position_embeddings"].default, 2 * own.length())
     tiny = f"{{init: qwen3, max_position_embeddings: {room}}}  # tiny: name yours, {{name: ./folder}}"
     model = f"{{name: {json.dumps(own.model)}}}" if own.model else tiny
-    scored = f"models: [base, tuned], domains: [{own.name}], num_prompts: {held_out}"
+    scored = f"models: [base, tuned], domains: [{own.name}], num_prompts: {own.held_out}"
     return f"""\
 # Written by `polymath new`, which found
 {comments}name: {own.name}
@@ -217,8 +239,8 @@ stages:
     warmup_steps: 10
     per_device_train_batch_size: {BATCH}
     max_length: {own.length()}{f"  # {over} rows are longer, and cut off{_lost(own)}" if over else ""}
-    max_steps: {math.ceil(EPOCHS * trained / BATCH)}  # {trained} answers, {EPOCHS} times each
-  {f"scores: {{kind: eval, {scored}}}" if held_out else "# too few rows to hold one out"}
+    max_steps: {math.ceil(EPOCHS * own.trained / BATCH)}  # {own.trained} answers, {EPOCHS} times each
+  {f"scores: {{kind: eval, {scored}}}" if own.held_out else f"# nothing to score: {own.whole()}"}
 """
 
 

@@ -283,6 +283,29 @@ def test_keywords_that_no_call_is_compared_with_are_counted(folder: Path) -> Non
     assert found == [(1, "pattern, in 4 rows"), (4, "not, in 1 rows")]
 
 
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (["Sum 1"] * 30, "every row begins with the same question, and rows of one question go to one side"),
+        (["Sum 1", "Sum 2", "Sum 3"], "one question in 8 is, by chance, and of 3 it was none: add others"),
+    ],
+)
+def test_why_nothing_is_held_out(folder: Path, asked: list[str], why: str) -> None:
+    rows = [{"prompt": text, "completion": str(place)} for place, text in enumerate(asked)]
+    (folder / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert f"held out       nothing: {why}" in new("own", "--data", "own.jsonl").output
+    assert f"  # nothing to score: {why}" in (folder / "own.yaml").read_text()
+    assert [*load_recipe(folder / "own.yaml", []).stages] == ["tuned"]
+
+
+def test_a_recipe_without_anything_to_train_on_is_not_written(folder: Path) -> None:
+    rows = [{"prompt": "Sum 6", "completion": str(place)} for place in range(30)]
+    (folder / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    refused = new("own", "--data", "own.jsonl")
+    assert refused.exit_code == 2 and "nothing is left to train on" in refused.output
+    assert not (folder / "own.yaml").exists()
+
+
 def test_what_is_there_is_not_written_over(folder: Path) -> None:
     (folder / "mine.yaml").write_text("mine")
     refused = new("mine", "--data", "mine.jsonl")
