@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from polymath import models
 from polymath.chat import FormatKind, Segment, V4Format, format_for
 from polymath.dataset.functions import meant
-from polymath.dataset.inspection import Inspection, inspect
+from polymath.dataset.inspection import UNSURE, Inspection, inspect
 from polymath.dataset.layouts import Conversation, Part
 from polymath.dataset.reading import Place, Read, read
 from polymath.domains import HELD_OUT_SHARE, held_out_count, is_held_out
@@ -138,13 +138,8 @@ def told(own: Findings) -> Iterator[tuple[str, str]]:
     yield "answers", f"{about}{middle:.0f} tokens in the middle, {longest} at most"
     if over := seen.over(own.length()):
         yield "too long", f"{len(over)} with over {own.length()} tokens, and cut off there{_lost(own)}"
-    if seen.languages:
-        shares = [(name, count / seen.languages.total()) for name, count in seen.languages.most_common(MOST_LANGUAGES)]
-        told = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= LEAST_SHARE)
-        of = f"{seen.languages.total()} that were looked at; {seen.too_short} more are too short to tell"
-        yield "languages", f"{told}, of {of}"
-    elif seen.too_short:
-        yield "languages", f"the {seen.too_short} rows that were looked at are too short to tell"
+    if languages := _languages(seen):
+        yield "languages", languages
     if whole := own.whole():
         yield "held out", f"nothing: {whole}"
     if seen.duplicates:
@@ -161,6 +156,18 @@ def _lost(own: Findings) -> str:
     """Of how many answers nothing is left by the cut."""
     lost = sum(own.seen.unanswered(own.length()).values())
     return f"; {lost} of {len(own.seen.answers)} answers begin only after that, and teach nothing" if lost else ""
+
+
+def _languages(seen: Inspection) -> str:
+    """The commonest ones, and how many others there are; empty where no row says anything."""
+    if not seen.languages:
+        return f"the {seen.too_short} rows that were looked at are too short to tell" if seen.too_short else ""
+    total = seen.languages.total()
+    named = {own: n / total for own, n in seen.languages.most_common(MOST_LANGUAGES) if n / total >= LEAST_SHARE}
+    told = ", ".join(f"{name} {share:.0%}" for name, share in named.items())
+    others = len(seen.languages.keys() - named.keys() - {UNSURE})
+    short = f"; {seen.too_short} more are too short to tell" if seen.too_short else ""
+    return f"{told}{f', and {others} more' if others else ''}, of {total} that were looked at{short}"
 
 
 def _told_of_functions(seen: Inspection) -> Iterator[tuple[str, str]]:

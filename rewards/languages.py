@@ -5,6 +5,7 @@ from typing import Any
 
 MISSING = "telling languages apart needs langdetect: pip install 'polymath[instruct]'"
 CLEAR = 0.9  # a probability
+LEAST_VARIETY = 10  # different runs of three letters: a letter or a word over and over is in no language
 
 
 def language_of(text: str) -> str | None:
@@ -14,7 +15,9 @@ def language_of(text: str) -> str | None:
 
 
 def clear_language(text: str) -> str | None:
-    """The likeliest language where no other one is likely; None elsewhere."""
+    """The likeliest language where no other one is likely; None elsewhere, and where a text has no variety."""
+    if len({text[place : place + 3] for place in range(len(text) - 2)}) < LEAST_VARIETY:
+        return None
     guesses = _guesses(text) or []
     likely = {guess.lang.partition("-")[0] for guess in guesses}
     return guesses[0].lang if len(likely) == 1 and sum(guess.prob for guess in guesses) >= CLEAR else None

@@ -137,6 +137,24 @@ def test_short_rows_are_in_no_language(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["x" * 300_000, "hello " * 400, "ha ha " * 300, "test test " * 100])
+def test_a_text_without_variety_is_in_no_language(text: str) -> None:
+    assert clear_language(text) is None and clear_language(SAID["de"]) == "de"
+
+
+def test_languages_that_are_not_named_are_counted(folder: Path) -> None:
+    more = {
+        "zh": "\u6211\u5fd8\u8bb0\u4e86\u5bc6\u7801\u65e0\u6cd5\u767b\u5f55\u6211\u7684\u8d26\u6237\u8bf7\u5e2e\u5e2e\u6211",
+        "es": "He olvidado mi clave y ya no puedo entrar en mi cuenta desde ayer por la tarde.",
+        "it": "Ho dimenticato la parola chiave e non riesco ad accedere al mio conto da ieri sera.",
+    }
+    texts = [text for text in (SAID | more).values() for _ in range(4)]
+    rows = [{"prompt": f"{place}", "completion": text} for place, text in enumerate(texts)]
+    (folder / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (line,) = [line for line in new("own", "--data", "own.jsonl").output.splitlines() if line.startswith("languages")]
+    assert line.count("14%") == 5 and line.endswith(" 14%, and 2 more, of 28 that were looked at")
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
