@@ -100,6 +100,10 @@ def _messages(record: Record, columns: Mapping[Part, str]) -> list[Any]:
                 return said
             raise ValueError(f"{name} is empty")
     prompt, completion = _column(record, columns, "prompt"), _column(record, columns, "completion")
+    for name in (prompt, completion):
+        if not isinstance(record[name], str | list):
+            kind = json_kind(record[name])
+            raise ValueError(f"{name} is {kind}, and a text is needed: put it into quotes, or cast the column to text")
     asked = [record[prompt]]
     if prompt == "instruction" and (more := record.get("input")):
         asked.append(more)

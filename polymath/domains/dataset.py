@@ -53,10 +53,12 @@ class DatasetDomain(StrictModel):
         told = "; ".join(f"{place}: {fault}" for place, fault in islice(found.bad.items(), TOLD))
         if not found.conversations:
             raise ValueError(f"no row that can be used in {', '.join(map(str, self.files))}; {told or 'it is empty'}")
+        if not found.bad and self.bad_rows:
+            raise ValueError(f"every row can be used, and bad_rows is {self.bad_rows}: set it to 0, or take it out")
         if (count := len(found.bad)) != self.bad_rows:
             raise ValueError(
                 f"{count} row{'' if count == 1 else 's'} cannot be used, and bad_rows is {self.bad_rows}; "
-                f"{told or 'all can be'}: mend them, or leave them out with bad_rows: {count}"
+                f"{told}: mend them, or leave them out with bad_rows: {count}"
             )
         return self
 

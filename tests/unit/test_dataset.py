@@ -79,7 +79,8 @@ def test_what_stands_beside_messages_is_read() -> None:
         ({"prompt": "", "completion": "Hello"}, "prompt is empty"),
         ({"prompt": "Hi", "completion": ""}, "completion is empty"),
         ({"prompt": "Hi", "completion": " "}, "last answer is empty"),
-        ({"prompt": 3, "completion": "Hello"}, "prompt is a number"),
+        ({"prompt": 3, "completion": "Hello"}, "prompt is a number, and a text is needed"),
+        ({"prompt": "Hi", "completion": b"Hello"}, "completion is bytes, and a text is needed: .* cast the column"),
         ({"messages": [ASKED]}, "nothing to learn"),
         ({"messages": [SAID]}, "nothing is asked"),
         ({"messages": ["Hi"]}, "message 0 is a text"),
@@ -175,6 +176,8 @@ def test_bad_rows_are_told_by_line_and_never_dropped_in_silence(tmp_path: Path) 
     assert [place.line for place in domain.read().bad] == [2, 3] and len(domain.read().conversations) == 1
     with pytest.raises(ValueError, match="2 rows cannot be used, and bad_rows is 3"):
         DatasetDomain(files=(path,), bad_rows=3)
+    with pytest.raises(ValueError, match="every row can be used, and bad_rows is 3: set it to 0, or take it out"):
+        DatasetDomain(files=(written(tmp_path, [{"messages": [ASKED, SAID]}]),), bad_rows=3)
     with pytest.raises(ValueError, match="no row that can be used in"):
         DatasetDomain(files=(written(tmp_path, []),))
     with pytest.raises(ValueError, match="no such file"):
