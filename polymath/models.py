@@ -50,7 +50,7 @@ class PretrainedModel(StrictModel):
 
     @field_validator("name")
     @classmethod
-    def _is_found_beside_the_recipe(cls, name: str, info: ValidationInfo) -> str:
+    def _is_found_from_any_folder(cls, name: str, info: ValidationInfo) -> str:
         """What is nowhere stays as it was given."""
         path = _local(name)
         found = places.found(path, info) if path else None

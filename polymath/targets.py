@@ -1,7 +1,7 @@
 """What an adapter is put on: whether a model has the modules and parameters that `lora` names."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
+from peft.tuners.tuners_utils import check_target_module_exists
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
@@ -19,8 +20,7 @@ from polymath.stage import ALL_LINEAR, StageJob, TrainingConfig, origin
 
 def check_targets(adapter: PeftLoraConfig, model: Any) -> None:
     """Raise `ValueError` for a target that the model lacks; PEFT passes over it where others are found."""
-    modules = adapter.target_modules if isinstance(adapter.target_modules, str) else tuple(adapter.target_modules or ())
-    for field, fault in _faults(modules, tuple(adapter.target_parameters or ()), model):
+    for field, fault in _faults(adapter, model):
         raise ValueError(f"lora.{field}: {fault}")
 
 
@@ -51,35 +51,36 @@ def _of_architecture(
     """Fields and faults; nothing but names is needed, so that no weights are read."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    return list(_faults(targets, parameters, model))
+    modules = targets if isinstance(targets, str) else list(targets)
+    return list(_faults(PeftLoraConfig(target_modules=modules, target_parameters=list(parameters)), model))
 
 
-def _faults(targets: str | tuple[str, ...], parameters: tuple[str, ...], model: Any) -> Iterator[tuple[str, str]]:
+def _faults(adapter: PeftLoraConfig, model: Any) -> Iterator[tuple[str, str]]:
+    targets, parameters = adapter.target_modules or (), tuple(adapter.target_parameters or ())
     names = [name for name, _ in model.named_modules()]
     linear = sorted({_last(name) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)})
-    if isinstance(targets, str):
-        faults = () if targets.lower() == ALL_LINEAR else _of_pattern(targets, names, linear)
-    else:
-        faults = _of_names(targets, names, linear)
-    yield from (("target_modules", fault) for fault in faults)
     if not targets and not parameters:
         yield "target_modules", f"names no module; known are {', '.join(linear)}"
-    yield from (("target_parameters", fault) for fault in _of_parameters(parameters, _adapted(targets, model), model))
-
-
-def _adapted(targets: str | tuple[str, ...], model: Any) -> set[str]:
-    """Modules that `target_modules` puts an adapter on, as PEFT finds them."""
-    names = [name for name, _ in model.named_modules()]
     if not isinstance(targets, str):
-        return {name for name in names if any(_ends(name, target) for target in targets)}
-    if targets.lower() == ALL_LINEAR:
-        head = model.get_output_embeddings()
-        linear = ((name, own) for name, own in model.named_modules() if isinstance(own, torch.nn.Linear | Conv1D))
-        return {name for name, own in linear if own is not head}
-    try:
-        return {name for name in names if re.fullmatch(targets, name)}
-    except re.error:  # a fault of `target_modules`
-        return set()
+        faults = list(_of_names(targets, names, linear))
+    else:
+        faults = [] if _is_all_linear(adapter) else list(_of_pattern(targets, names, linear))
+    yield from (("target_modules", fault) for fault in faults)
+    adapted = set[str]() if faults else _adapted(adapter, model)
+    yield from (("target_parameters", fault) for fault in _of_parameters(parameters, adapted, model))
+
+
+def _is_all_linear(adapter: PeftLoraConfig) -> bool:
+    return isinstance(adapter.target_modules, str) and adapter.target_modules.lower() == ALL_LINEAR
+
+
+def _adapted(adapter: PeftLoraConfig, model: Any) -> set[str]:
+    """Modules that `target_modules` puts an adapter on."""
+    if not _is_all_linear(adapter):
+        return {name for name, _ in model.named_modules() if check_target_module_exists(adapter, name)}
+    head = model.get_output_embeddings()  # what PEFT leaves out
+    linear = ((name, own) for name, own in model.named_modules() if isinstance(own, torch.nn.Linear | Conv1D))
+    return {name for name, own in linear if own is not head}
 
 
 def _of_parameters(targets: tuple[str, ...], adapted: set[str], model: Any) -> Iterator[str]:
@@ -108,8 +109,8 @@ def _unadaptable(target: str, adapted: set[str], dimensions: Mapping[str, int]) 
             )
 
 
-def _of_names(targets: tuple[str, ...], names: list[str], linear: list[str]) -> Iterator[str]:
-    for target in targets:
+def _of_names(targets: Iterable[str], names: list[str], linear: list[str]) -> Iterator[str]:
+    for target in sorted(targets):  # PEFT keeps them as a set
         if not any(_ends(name, target) for name in names):
             yield f"no module of the model is called {target!r}{nearest(_last(target), linear)}"
 

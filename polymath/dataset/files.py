@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
-KINDS |= {bytes: "bytes"}  # which parquet has
+KINDS[bytes] = "bytes"  # which parquet has
 Found = tuple[int, dict[str, Any] | str]  # line and record, or what is wrong there
 DIVIDED = "write .csv with commas, and .tsv with tabs"
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python's `surrogateescape` makes of bytes that are not
