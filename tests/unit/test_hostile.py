@@ -121,13 +121,17 @@ def test_the_suite_is_whole() -> None:
 
 
 def test_none_is_paid_none_stays_and_nothing_is_left(judge: Workbench, log: Path, canaries: list[Path]) -> None:
-    good = judged(judge, {f"good-{n}": "def add(a, b):\n    return a + b" for n in range(16)})
+    good = judged(judge, {f"good-{n}": "def add(a, b):\n    return a + b" for n in range(16)}, "patient")
     assert {score.value for score in good.values()} == {1.0}
     workers, before, running = worker_pids(judge), files(), judged_programs()
     scores = judged(judge, {program.name: program.read_text() for program in PROGRAMS})
     assert [name for name, score in scores.items() if score.value or score.parts["passed"] == 1] == []
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    times = {line["episode"]: line["result"]["wall_seconds"] for line in lines if "command" in line}
+    times = {
+        line["episode"]: line["result"]["wall_seconds"]
+        for line in lines
+        if "command" in line and line["episode"] in scores
+    }
     assert {name: time for name, time in times.items() if time > SECONDS * len(TESTS) + 2 + 1} == {}
     assert outstaying(running) == set()
     assert worker_pids(judge) == workers  # none of them had to be started again

@@ -91,11 +91,11 @@ def test_right_answers_and_wrong_ones(bench: Workbench) -> None:
     assert values(bench, [said(wrong, gold) for gold, _, wrong in cases]) == [0.0] * len(cases)
 
 
-def test_math_verify_says_the_same(bench: Workbench) -> None:
-    cases = [(gold, text) for gold, *texts in math_cases(COUNT) for text in texts]
-    assert len(cases) >= 400
-    theirs = [float(verify(parse(f"${gold}$"), parse(text))) for gold, text in cases]
-    assert values(bench, [said(text, gold) for gold, text in cases]) == theirs
+def test_math_verify_says_the_same() -> None:
+    """Without its limits, which are of wall time: on a busy machine what takes too long is told as wrong."""
+    for gold, right, wrong in math_cases(COUNT):
+        truth, *stated = (parse(text, parsing_timeout=0) for text in (f"${gold}$", right, wrong))
+        assert [verify(truth, own, timeout_seconds=None) for own in stated] == [True, False], gold
 
 
 NOT_ONE: dict[str, list[str]] = {
