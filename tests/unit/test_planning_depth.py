@@ -43,7 +43,7 @@ def whole(config: PretrainedConfig, training: Training, batch: MicroBatch) -> Le
         return trace(config, training, batch)
 
 
-@pytest.mark.parametrize(("layers", "tied"), [(DEEP + 1, True), (9, False)])
+@pytest.mark.parametrize(("layers", "tied"), [(DEEP + 1, True), pytest.param(9, False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("adapter", [None, "all-linear", ["q_proj", "v_proj"]], ids=["full", "all", "some"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
 def test_a_few_layers_tell_of_all(

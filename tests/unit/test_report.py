@@ -4,10 +4,11 @@ import html
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,7 +28,6 @@ MODES = ("non_think", "high", "max")
 STEPS = 150
 TOKENS = {"non_think": (40.0, 40.0), "high": (170.0, 140.0), "max": (330.0, 560.0)}  # before and after training
 ACCURACY = {"non_think": (0.2, 0.5), "high": (0.5, 0.75), "max": (0.5, 0.875)}
-Report = Callable[..., tuple[Path, dict[str, Any]]]
 Figures = dict[str, Figure]
 
 
@@ -97,34 +97,48 @@ def fill(recipe: Recipe, run: RunDir, modes: Sequence[str]) -> None:
         write_json(folders["scores"].scores / f"{model}.json", scores)
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
-    """Every figure that is saved, by its file's name."""
-    seen: dict[str, Figure] = {}
+@contextmanager
+def saved() -> Iterator[Figures]:
+    """Every figure that is saved meanwhile, by its file's name."""
+    seen: Figures = {}
     save = Figure.savefig
 
     def kept(figure: Figure, path: Path, **options: Any) -> None:
         seen[path.stem] = figure
         save(figure, path, **options)
 
-    monkeypatch.setattr(Figure, "savefig", kept)
-    return seen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", kept)
+        yield seen
 
 
 @pytest.fixture
-def report(tmp_path: Path) -> Report:
-    """Write the report of a run in some modes: its folder and its summary.
+def figures() -> Iterator[Figures]:
+    with saved() as seen:
+        yield seen
 
-    `seen` are the modes that the run has numbers of, all of them by default.
-    """
 
-    def write(modes: Sequence[str] = MODES, seen: Sequence[str] | None = None) -> tuple[Path, dict[str, Any]]:
-        recipe, run = recipe_of(tmp_path, modes), RunDir(tmp_path / "run")
-        fill(recipe, run, modes if seen is None else seen)
+class Known(NamedTuple):
+    """What is written of a run whose numbers are known."""
+
+    folder: Path
+    summary: dict[str, Any]
+    figures: Figures
+
+
+def write(place: Path, modes: Sequence[str] = MODES, seen: Sequence[str] | None = None) -> Known:
+    """`seen` are the modes that the run has numbers of, all of them by default."""
+    recipe, run = recipe_of(place, modes), RunDir(place / "run")
+    fill(recipe, run, modes if seen is None else seen)
+    with saved() as figures:
         write_report(recipe, run)
-        return run.report, read_json(run.summary)
+    return Known(run.report, read_json(run.summary), figures)
 
-    return write
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
+    """In all modes; nobody changes it."""
+    return write(tmp_path_factory.mktemp("known"))
 
 
 def left_by(run: RunDir, recipe: Recipe) -> None:
@@ -185,8 +199,8 @@ def labels(axes: Any) -> list[str]:
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_the_page_holds_every_figure(report: Report, figures: Figures) -> None:
-    folder, _ = report()
+def test_the_page_holds_every_figure(known: Known) -> None:
+    folder, _, figures = known
     assert list(figures) == ["scores", "frontier", "modes", "rl", "distillation", "sft"]
     assert all((folder / f"{name}.png").stat().st_size > 5000 for name in figures)
     page = (folder / "index.html").read_text()
@@ -194,8 +208,8 @@ def test_the_page_holds_every_figure(report: Report, figures: Figures) -> None:
     assert "What thinking buys" in page and "Modes in training" in page
 
 
-def test_a_single_mode_has_no_frontier(report: Report, figures: Figures) -> None:
-    folder, summary = report(("high",))
+def test_a_single_mode_has_no_frontier(tmp_path: Path) -> None:
+    folder, summary, figures = write(tmp_path, ("high",))
     assert list(figures) == ["scores", "rl", "distillation", "sft"]
     page = (folder / "index.html").read_text()
     assert "What thinking buys" not in page and "Modes in training" not in page
@@ -209,8 +223,8 @@ def test_a_run_that_has_not_begun_is_reported(tmp_path: Path) -> None:
     assert read_json(run.summary)["scores"] == [] and read_json(run.summary)["modes"] == {}
 
 
-def test_the_summary_says_where_each_mode_began_and_ended(report: Report) -> None:
-    _, summary = report()
+def test_the_summary_says_where_each_mode_began_and_ended(known: Known) -> None:
+    summary = known.summary
     assert {"name", "seed", "scores", "retention", "normalized", "modes", "calibration", "stages", "unfinished"} == set(
         summary
     )
@@ -318,8 +332,8 @@ def test_a_normalized_score_says_how_far_chance_moves_it(tmp_path: Path) -> None
     assert np.mean([run["merged"]["stderr"] for run in runs]) == pytest.approx(spread, rel=0.05)
 
 
-def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> None:
-    report()
+def test_lengths_of_modes_alone_are_drawn(known: Known) -> None:
+    figures = known.figures
     _, lengths = figures["rl"].axes
     assert labels(lengths) == ["grpo non-think", "grpo high", "grpo max"]
     assert [colour(line) for line in lengths.get_lines()] == list(PALETTE[:3])
@@ -329,16 +343,16 @@ def test_lengths_of_modes_alone_are_drawn(report: Report, figures: Figures) -> N
     assert labels(figures["rl"].axes[0]) == ["grpo"]
 
 
-def test_a_mode_keeps_its_colour_where_others_are_missing(report: Report, figures: Figures) -> None:
-    report(seen=("high", "max"))
+def test_a_mode_keeps_its_colour_where_others_are_missing(tmp_path: Path) -> None:
+    figures = write(tmp_path, seen=("high", "max")).figures
     for axes in (figures["rl"].axes[1], figures["distillation"].axes[1], figures["modes"].axes[0]):
         assert list(dict.fromkeys(colour(line) for line in axes.get_lines())) == list(PALETTE[1:3])
     bars = figures["scores"].axes[0].patches
     assert list(dict.fromkeys(to_hex(bar.get_facecolor()).upper() for bar in bars)) == list(PALETTE[1:3])
 
 
-def test_each_mode_has_a_path_from_ring_to_dot(report: Report, figures: Figures) -> None:
-    report()
+def test_each_mode_has_a_path_from_ring_to_dot(known: Known) -> None:
+    figures = known.figures
     (axes,) = figures["modes"].axes
     assert axes.get_title(loc="left") == "grpo"
     for place, mode in enumerate(MODES):
@@ -356,8 +370,8 @@ def test_each_mode_has_a_path_from_ring_to_dot(report: Report, figures: Figures)
     assert [text.xy for text in names] == [points(dot)[0] for dot in axes.get_lines()[2::3]]
 
 
-def test_each_model_has_a_line_through_its_modes(report: Report, figures: Figures) -> None:
-    report()
+def test_each_model_has_a_line_through_its_modes(known: Known) -> None:
+    figures = known.figures
     assert [axes.get_title(loc="left") for axes in figures["frontier"].axes] == ["math", "agent"]
     for axes, loss in zip(figures["frontier"].axes, (0, 10), strict=True):
         joined = [line for line in axes.get_lines() if len(points(line)) == 3]
@@ -371,11 +385,12 @@ def test_each_model_has_a_line_through_its_modes(report: Report, figures: Figure
     assert [text.get_text() for text in figures["frontier"].legends[0].get_texts()] == ["format", "merged", "grpo"]
 
 
-def test_whiskers_are_one_standard_error(report: Report, figures: Figures) -> None:
-    _, summary = report()
-    expected = {(s["mean_tokens"], round(100 * s["stderr"], 6)) for s in summary["scores"] if s["domain"] == "math"}
+def test_whiskers_are_one_standard_error(known: Known) -> None:
+    expected = {
+        (s["mean_tokens"], round(100 * s["stderr"], 6)) for s in known.summary["scores"] if s["domain"] == "math"
+    }
     found = set()
-    for bars in figures["frontier"].axes[0].containers:
+    for bars in known.figures["frontier"].axes[0].containers:
         ((low, high),) = bars[2][0].get_segments()  # pyright: ignore[reportIndexIssue]
         found.add((low[0], round((high[1] - low[1]) / 2, 6)))
     assert found == expected
@@ -393,10 +408,9 @@ def assert_readable(figure: Figure) -> None:
         )
 
 
-def test_texts_can_be_read(report: Report, figures: Figures, tmp_path: Path) -> None:
-    report()
-    assert_readable(figures["modes"])
-    assert_readable(figures["frontier"])
+def test_texts_can_be_read(known: Known, figures: Figures, tmp_path: Path) -> None:
+    assert_readable(known.figures["modes"])
+    assert_readable(known.figures["frontier"])
     colours = dict(zip("abcd", PALETTE, strict=False))
     crowded = [score("m", "math", mode, 0.99 + 0.002 * place, 20.0 + place) for place, mode in enumerate(colours)]
     assert draw_frontier(crowded, "m", colours, tmp_path / "crowded.png")
@@ -467,7 +481,7 @@ def read_page(path: Path) -> dict[str, Any]:
     return json.loads(found[1])
 
 
-def test_what_was_sampled_can_be_read(report: Report, tmp_path: Path) -> None:
+def test_what_was_sampled_can_be_read(tmp_path: Path) -> None:
     folder = stage_folders(recipe_of(tmp_path, MODES), RunDir(tmp_path / "run"))["grpo"]
     folder.path.mkdir(parents=True)
     hostile = "</script><script>alert(1)</script>"
@@ -479,7 +493,7 @@ def test_what_was_sampled_can_be_read(report: Report, tmp_path: Path) -> None:
         append_line(folder.rollouts, {"step": step} | rollout)
         append_line(folder.judgments, {"step": step} | judgment)
         append_line(folder.rubrics, {"step": step} | rubric)
-    shown, _ = report(seen=())
+    shown = write(tmp_path, seen=()).folder
     data = read_page(shown / "rollouts.html")
     kept = {"rollouts": [rollout], "judgments": [judgment], "rubrics": [rubric]}
     assert data["stages"] == {"grpo": dict.fromkeys(("1", "10"), kept)}
@@ -489,13 +503,13 @@ def test_what_was_sampled_can_be_read(report: Report, tmp_path: Path) -> None:
     )
 
 
-def test_a_long_story_is_told_in_part(monkeypatch: pytest.MonkeyPatch, report: Report, tmp_path: Path) -> None:
+def test_a_long_story_is_told_in_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("polymath.rollouts_page.MOST", 2500)
     folder = stage_folders(recipe_of(tmp_path, MODES), RunDir(tmp_path / "run"))["grpo"]
     folder.path.mkdir(parents=True)
     for step in range(1, 101):
         append_line(folder.rollouts, {"step": step, "prompt": "p" * 50, "turns": ["5"], "rewards": {}})
-    shown, _ = report(seen=())
+    shown = write(tmp_path, seen=()).folder
     data = read_page(shown / "rollouts.html")
     steps = list(map(int, data["stages"]["grpo"]))
     assert steps[0] == 1 and steps[-1] == 100 and 5 < len(steps) < 40
@@ -506,6 +520,6 @@ def test_a_long_story_is_told_in_part(monkeypatch: pytest.MonkeyPatch, report: R
     }
 
 
-def test_a_run_without_samples_has_no_page_of_them(report: Report) -> None:
-    shown, _ = report(seen=())
+def test_a_run_without_samples_has_no_page_of_them(tmp_path: Path) -> None:
+    shown = write(tmp_path, seen=()).folder
     assert not (shown / "rollouts.html").exists() and "rollouts.html" not in (shown / "index.html").read_text()
