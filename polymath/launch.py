@@ -93,7 +93,7 @@ def call(function: str, *given: Any) -> Any:
     """
     context = _context()
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(function, given, theirs), daemon=True)
+    process = context.Process(target=_answer, args=(function, given, theirs))
     process.start()
     theirs.close()
     try:
@@ -101,6 +101,9 @@ def call(function: str, *given: Any) -> Any:
     except EOFError:
         process.join()
         raise RuntimeError(f"{function} ended with exit code {process.exitcode}") from None
+    except BaseException:
+        process.terminate()
+        raise
     process.join()
     if error:
         raise RuntimeError(error)
@@ -108,6 +111,7 @@ def call(function: str, *given: Any) -> Any:
 
 
 def _answer(function: str, given: Sequence[Any], connection: Connection) -> None:
+    _mind_parent()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # stages have the GPUs to themselves
     module, _, name = function.partition(":")
     try:
@@ -133,8 +137,7 @@ def _context() -> SpawnContext | ForkServerContext:
 
 
 def _main(job: StageJob, runner: str, place: Place, connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _mind_parent()
     folder = job.files
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.log.open("a") as log, (folder.path / ".lock").open("w") as lock:
@@ -187,6 +190,11 @@ def _join(rank: int, place: Place, threads: int) -> None:
 def _report(rank: int, connection: Connection, *progress: Any) -> None:
     if rank == 0:  # the others have the same to tell
         connection.send(progress)
+
+
+def _mind_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from polymath import launch
-from polymath.domains import held_out_tasks
 from polymath.fingerprint import fingerprint
 from polymath.hardware import Slots, gpus
 from polymath.launch import StageProcesses
@@ -28,8 +27,6 @@ from polymath.run_dir import RunDir, StageDir
 from polymath.source import Problem
 from polymath.stage import BASE, BaseConfig, ModeConfig, ModelStageConfig, RolloutConfig, StageConfig, StageJob
 from rewards import open_bench
-from rewards.gold import check_gold, check_rewards
-from rewards.sandbox import SandboxError
 
 RUNNERS = {
     "base": "polymath.base",
@@ -162,16 +159,6 @@ def check_hardware(plans: Iterable[Plan]) -> None:
             raise StageFailed(f"stage {name}: {NEEDS_BITSANDBYTES}")
 
 
-def _check_held_out(job: StageJob) -> None:
-    """Raise `ValueError` where a domain has fewer held-out tasks than the stage is going to ask for."""
-    count = job.config.held_out_prompts()
-    for name, domain in job.domains.items() if count else ():
-        try:
-            held_out_tasks(domain, count, job.seed)
-        except ValueError as error:
-            raise ValueError(f"stage {job.name}, domain {name}: {error}") from error
-
-
 def _slots() -> Slots:
     return Slots(gpus() or [str(core) for core in range(os.cpu_count() or 1)])
 
@@ -233,19 +220,17 @@ class Pipeline:
     def _check_gold(self) -> None:
         """No stage starts on a verifier that its domain's own answers fail, or without the sandbox that it needs."""
         judging = [p.job for n, p in self.plans.items() if n not in self.done and "open_bench" in p.job.extra]
-        domains = {name: domain for job in judging for name, domain in job.domains.items()}
-        with open_bench(self.sandbox) as bench:
-            try:
-                check_gold(domains, bench, self.seed)
-                for job in judging:
-                    _check_held_out(job)
-                    check_rewards(getattr(job.config, "rewards", ()), job.domains, bench, self.seed)
-                protections = bench.protections()
-            except (ValueError, SandboxError, ImportError) as error:
-                raise StageFailed(str(error)) from error
+        if not judging:
+            return
+        try:
+            protections, fault = launch.call("rewards.gold:try_out", judging, self.sandbox, self.seed)
+        except RuntimeError as error:
+            raise StageFailed(str(error)) from error
+        if fault:
+            raise StageFailed(fault)
         if protections:
-            self.run_dir.event("sandbox", protections=sorted(protections))
-            self.display.note(f"sandbox: {', '.join(sorted(protections))}")
+            self.run_dir.event("sandbox", protections=protections)
+            self.display.note(f"sandbox: {', '.join(protections)}")
 
     def _check_fit(self, check: str) -> None:
         """No stage starts where a later one would refuse what a mode or a judge may write, or what an adapter is on."""

@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from polymath.completion import Completion, demonstrated
 from polymath.domains import Domain, held_out_tasks, is_evaluation_only, training_tasks
+from polymath.sandbox_config import SandboxConfig
+from polymath.stage import StageJob
+from rewards import open_bench
 from rewards.assessed import SelfVerification
 from rewards.base import RewardConfig, Verifier, Workbench
+from rewards.sandbox import SandboxError
 from rewards.score import RewardError, Score, score_batch
 
 CHECKED = 32  # tasks of each domain
@@ -15,6 +19,29 @@ TRIED = 4  # and of these, so many with each reward of a stage
 
 class GoldError(RewardError):
     """A verifier does not give full marks to a domain's own answers."""
+
+
+def try_out(jobs: Sequence[StageJob], sandbox: SandboxConfig, seed: int) -> tuple[list[str], str]:
+    """What protects this machine from the programs of some stages, and what of these stages cannot be, or nothing."""
+    with open_bench(sandbox) as bench:
+        try:
+            check_gold({name: domain for job in jobs for name, domain in job.domains.items()}, bench, seed)
+            for job in jobs:
+                _check_held_out(job)
+                check_rewards(getattr(job.config, "rewards", ()), job.domains, bench, seed)
+            return sorted(bench.protections()), ""
+        except (ValueError, SandboxError, ImportError) as error:
+            return [], str(error)
+
+
+def _check_held_out(job: StageJob) -> None:
+    """Raise `ValueError` where a domain has fewer held-out tasks than the stage is going to ask for."""
+    count = job.config.held_out_prompts()
+    for name, domain in job.domains.items() if count else ():
+        try:
+            held_out_tasks(domain, count, job.seed)
+        except ValueError as error:
+            raise ValueError(f"stage {job.name}, domain {name}: {error}") from error
 
 
 def check_gold(domains: Mapping[str, Domain], bench: Workbench, seed: int, count: int = CHECKED) -> None:

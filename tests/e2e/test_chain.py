@@ -121,7 +121,7 @@ def test_two_processes_learn_what_one_does_and_survive_a_kill(
     assert not list(run.glob("*.old-1"))
     process = launch("run", "recipes/miniature.yaml", "--run-dir", str(run), **halves)
     written = run / "06-merged/rank-1/metrics.jsonl"
-    for _ in range(600):
+    for _ in range(3000):
         time.sleep(0.1)
         if written.exists() and len(written.read_text().splitlines()) >= 3:
             break
@@ -147,6 +147,14 @@ def test_too_many_processes_are_refused(polymath: Polymath, tmp_path: Path) -> N
         result.returncode == 1
         and "stage merged: num_processes is 999, and this machine has CPU cores: " in result.stderr
     )
+
+
+def test_a_reward_that_no_row_is_for_is_refused_before_anything_trains(polymath: Polymath, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = polymath("run", "recipes/miniature.yaml", "--run-dir", str(run), **{"grpo-math.rewards": "[code_tests]"})
+    assert result.returncode == 1
+    assert result.stderr.startswith("reward 'code_tests' applies to no row of this stage, whose domains have math_ans")
+    assert not list(run.glob("[0-9]*"))
 
 
 def test_a_failure_is_told_and_mended_and_adapters_share_one_base(
