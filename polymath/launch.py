@@ -101,7 +101,7 @@ def call(function: str, *given: Any) -> Any:
     except EOFError:
         process.join()
         raise RuntimeError(f"{function} ended with exit code {process.exitcode}") from None
-    except BaseException:
+    except KeyboardInterrupt:
         process.terminate()
         raise
     process.join()

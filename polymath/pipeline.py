@@ -222,10 +222,7 @@ class Pipeline:
         judging = [p.job for n, p in self.plans.items() if n not in self.done and "open_bench" in p.job.extra]
         if not judging:
             return
-        try:
-            protections, fault = launch.call("rewards.gold:try_out", judging, self.sandbox, self.seed)
-        except RuntimeError as error:
-            raise StageFailed(str(error)) from error
+        protections, fault = _found_by("rewards.gold:try_out", judging, self.sandbox, self.seed)
         if fault:
             raise StageFailed(fault)
         if protections:
@@ -236,11 +233,7 @@ class Pipeline:
         """No stage starts where a later one would refuse what a mode or a judge may write, or what an adapter is on."""
         if self.done.issuperset(self.plans):
             return
-        try:
-            problems = launch.call(check, self.jobs(), list(self.done))
-        except RuntimeError as error:
-            raise StageFailed(str(error)) from error
-        if problems:
+        if problems := _found_by(check, self.jobs(), list(self.done)):
             raise UnfitRecipeError(problems)
 
     def _check_memory(self) -> None:
@@ -341,6 +334,14 @@ class Pipeline:
         self.run_dir.event("failed", stage=name, error=cause)
         self.errors[name] = f"stage {name}: {cause}\n  the whole story: {self.logs.get(name, folder.log)}"
         self.display.failed(name, cause)
+
+
+def _found_by(check: str, *given: Any) -> Any:
+    """What a check finds in a process of its own. Raises `StageFailed` where it breaks."""
+    try:
+        return launch.call(check, *given)
+    except RuntimeError as error:
+        raise StageFailed(str(error)) from error
 
 
 def _cause(exitcode: int | None) -> str:

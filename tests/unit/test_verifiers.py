@@ -93,7 +93,9 @@ def test_right_answers_and_wrong_ones(bench: Workbench) -> None:
 
 def test_math_verify_says_the_same() -> None:
     """Without its limits, which are of wall time: on a busy machine what takes too long is told as wrong."""
-    for gold, right, wrong in math_cases(COUNT):
+    cases = math_cases(COUNT)
+    assert 2 * len(cases) >= 400
+    for gold, right, wrong in cases:
         truth, *stated = (parse(text, parsing_timeout=0) for text in (f"${gold}$", right, wrong))
         assert [verify(truth, own, timeout_seconds=None) for own in stated] == [True, False], gold
 
