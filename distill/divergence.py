@@ -33,7 +33,7 @@ class Divergence(NamedTuple):
     loss: torch.Tensor
     divergence_N: torch.Tensor
     entropy_N: torch.Tensor  # of the student, in nats
-    agreement_N: torch.Tensor  # whether a likeliest token of the student's is one of the teacher's
+    agreement_N: torch.Tensor  # 1 where a likeliest token of the student's is one of the teacher's, else 0; float32
 
 
 class Tokens(NamedTuple):
@@ -194,14 +194,14 @@ class _Divergence(torch.autograd.Function):
         gathered: HeadGradients,
     ) -> tuple[torch.Tensor, ...]:
         dtype = product_type(student_NH)
-        # Once, not for each chunk; nothing is copied that has the type already
+        # Once, not for each chunk
         student, teacher = _cast(student, dtype), _cast(teacher, dtype)
         target = terms
         if reference is not None:
             reference, target = reference.cast(dtype), replace(terms, teacher=Finish(1.0, None))
         grad_NH = torch.empty_like(student_NH) if ctx.needs_input_grad[0] else None
         told = [tokens.weights_N.new_empty(3, 0)]
-        with torch.autocast(student_NH.device.type, enabled=False):
+        with torch.autocast(student_NH.device.type, enabled=False):  # it would round dot products
             for start in range(0, len(student_NH), rows):
                 own = slice(start, start + rows)
                 hidden = student_NH[own].to(dtype)
@@ -214,11 +214,11 @@ class _Divergence(torch.autograd.Function):
                     _write_product(grad_NH[own], logits, student.weight_VH)
                 gathered.add(logits, hidden)
                 del logits  # before the next ones are made
+            values = torch.cat(told, 1).unbind()
+            loss = torch.dot(values[0], tokens.weights_N)
         ctx.save_for_backward(grad_NH)
-        divergence_N, entropy_N, agreement_N = torch.cat(told, 1)
-        values = divergence_N, entropy_N, agreement_N.bool()
         ctx.mark_non_differentiable(*values)
-        return ((divergence_N * tokens.weights_N).sum(), *values)  # no product that autocast would round
+        return loss, *values
 
     @staticmethod
     def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
@@ -235,6 +235,8 @@ def _write_product(out_NH: torch.Tensor, logits_NV: torch.Tensor, weight_VH: tor
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:
+    if head.weight_VH.dtype == dtype:
+        return head
     bias = None if head.bias_V is None else head.bias_V.detach().to(dtype)
     return replace(head, weight_VH=head.weight_VH.detach().to(dtype), bias_V=bias)
 

@@ -18,6 +18,7 @@ import triton.language as tl
 from distill.divergence import Terms, Tokens
 
 WARPS, PER_LANE = 32, 8
+REGISTERS = 32  # of a thread: two programs share a multiprocessor then, and one computes while the other waits
 LOWEST = tl.constexpr(-1e30)  # of no logit; finite, so that a lane without any entry has no NaN
 LN_2 = tl.constexpr(math.log(2))
 
@@ -45,6 +46,7 @@ def rows_in_triton(student_NV: torch.Tensor, teacher_NV: torch.Tensor, terms: Te
         LANES=32 * WARPS,
         PER_LANE=PER_LANE,
         num_warps=WARPS,
+        maxnreg=REGISTERS,
     )
     return told
 

@@ -41,7 +41,7 @@ def twin(
     else:
         m = (1 - beta) * ps + beta * pt
         each = beta * (pt * (pt / m).log()).sum(-1) + (1 - beta) * (ps * (ps / m).log()).sum(-1)
-    agreement = ours.argmax(-1) == theirs.argmax(-1)
+    agreement = (ours.argmax(-1) == theirs.argmax(-1)).float()
     return Divergence((each * weights.double()).sum(), each, -(ps * ps.log()).sum(-1), agreement)
 
 
@@ -73,7 +73,7 @@ def test_values_and_gradients_are_the_twins(beta: float, temperature: float, sof
     (ours, our_grads), (theirs, their_grads) = sides
     for got, due in zip(ours[:3], theirs[:3], strict=True):
         assert torch.allclose(got.double(), due, rtol=1e-4, atol=1e-5)
-    assert torch.equal(ours.agreement_N, theirs.agreement_N) and ours.agreement_N.dtype == torch.bool
+    assert torch.equal(ours.agreement_N, theirs.agreement_N) and ours.agreement_N.dtype == torch.float32
     for got, due in zip(our_grads, their_grads, strict=True):
         assert torch.allclose(got, due, rtol=1e-3, atol=1e-5 * due.abs().max().item())
 
