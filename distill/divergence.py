@@ -218,6 +218,7 @@ class _Divergence(torch.autograd.Function):
             loss = torch.dot(values[0], tokens.weights_N)
         ctx.save_for_backward(grad_NH)
         ctx.mark_non_differentiable(*values)
+        ctx.set_materialize_grads(False)  # of the values: zeros that nothing reads
         return loss, *values
 
     @staticmethod

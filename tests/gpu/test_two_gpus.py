@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("sharded", [[], ["--fsdp"]], ids=["ddp", "fsdp2"])
 def test_the_loss_of_two_processes_is_that_of_one(tmp_path: Path, sharded: list[str]) -> None:
     command = [sys.executable, "docs/results/opd_step.py", "ours", "tiny", "lora", "--tokens", str(tmp_path / "tokens")]
-    for more in ([], ["--processes", "2", *sharded]):
-        subprocess.run([*command, *more], cwd=ROOT, env=os.environ | {"OUT": str(tmp_path)}, check=True, timeout=600)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")
+    for devices, more in ((visible[:1], []), (visible[:2], ["--processes", "2", *sharded])):
+        env = os.environ | {"OUT": str(tmp_path), "CUDA_VISIBLE_DEVICES": ",".join(devices)}
+        subprocess.run([*command, *more], cwd=ROOT, env=env, check=True, timeout=600)
     one, two = (json.loads(line)["first_loss"] for line in (tmp_path / "opd_step.jsonl").read_text().splitlines())
     assert two == pytest.approx(one, rel=1e-2)  # other shapes of products round otherwise
