@@ -1,4 +1,4 @@
-"""LoRA teachers on the student's own base: one pass over the base scores for all of them.
+"""LoRA teachers on the student's own base, and that base: one pass over it scores for all of them.
 
     y_n = W x_n + scaling_e * B_e A_e x_n        e is the teacher of token n
 
@@ -20,12 +20,14 @@ from peft.utils import load_peft_weights
 from distill.head import Head
 from distill.residence import Residence
 from distill.states import states_before, tokens_of_rows
+from polymath import models
 from polymath.packed import without_dropout
 from polymath.rollouts import Batch
 from polymath.sharding import within
 
 PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 ROWS = ".token_adapter.trainable_tokens_delta"
+TABLES = ".embed_tokens", ".lm_head"  # whose rows are put in their places here; other architectures name them otherwise
 Hook = Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor | None]
 UNDERSTOOD = (  # fields of an adapter's configuration; others have to be as they are by default
     "task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
@@ -43,7 +45,8 @@ def is_plain(folder: Path) -> bool:
     if any(getattr(config, name) != getattr(plain, name) for name in others):
         return False
     names = load_peft_weights(str(folder), device="cpu")
-    return all(name.endswith((A, B, ROWS)) and "lm_head.lora" not in name for name in names)
+    tables = tuple(table + ROWS for table in TABLES)
+    return all(name.endswith((A, B, *tables)) and "lm_head.lora" not in name for name in names)
 
 
 class AdapterTeachers:
@@ -149,9 +152,12 @@ class _Adapter:
 
     @classmethod
     def read(cls, folder: Path) -> "_Adapter":
+        if not models.is_adapter(folder):
+            return cls({}, {}, {})  # the base itself
         config = LoraConfig.from_pretrained(str(folder))
         assert isinstance(config, LoraConfig)
         tensors = {name.removeprefix(PREFIX): own for name, own in load_peft_weights(str(folder), device="cpu").items()}
+        models.check_finite(tensors, folder)
         scaling = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
         tables = config.trainable_token_indices or {}
         tables = tables if isinstance(tables, dict) else {"embed_tokens": tables}

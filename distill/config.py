@@ -102,6 +102,12 @@ class OpdConfig(TaughtConfig, RolloutConfig):
         return self
 
     @model_validator(mode="after")
+    def _the_head_has_no_adapter(self) -> "OpdConfig":
+        if self.lora and "lm_head" in self.lora.target_modules:
+            raise ValueError("lora.target_modules: the loss reads the head as it is; take lm_head out")
+        return self
+
+    @model_validator(mode="after")
     def _a_domain_stops_early_if_asked_to(self) -> "OpdConfig":
         if self.early_stopping_patience is None:
             if self.early_stopping_threshold != type(self).model_fields["early_stopping_threshold"].default:

@@ -37,6 +37,8 @@ Line = dict[str, Any]  # of samples.jsonl
 def run(job: StageJob, report: Report) -> None:
     """Sample what is not there yet, and train on what is kept for `max_steps` steps."""
     config = cast(OffPolicyConfig, job.config)
+    teachers = {f"teacher_models.{domain}": job.models[stage] for domain, stage in config.teacher_models.items()}
+    check_vocabularies(job.models[config.from_], teachers)
     materials = prepare(job)
     collect(job, materials, report)
     samples = kept(job)
@@ -78,7 +80,6 @@ def _ask(
     config, folder = cast(OffPolicyConfig, job.config), StageDir(job.folder)
     stage, tokenizer = config.teacher_models[domain], materials.tokenizer
     source = job.models[stage]
-    check_vocabularies(job.models[config.from_], {f"teacher_models.{domain}": source})
     model = models.load_model(source, "float32").to("cuda" if torch.cuda.is_available() else "cpu").eval()
     engine = engines.engine(model, source)
     names = list(wanted)

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 
 from distill.adapters import AdapterTeachers, is_plain
 from distill.head import Head
@@ -69,7 +71,7 @@ class ModelTeacher:
 
     def head(self, teacher_id: str) -> Head:
         """See `Teachers.head`; the rest of the model stays where it is."""
-        return Head.of(self.model).to(self._residence.device)
+        return head_of_teacher(self.model).to(self._residence.device)
 
 
 class ShardedTeacher:
@@ -81,7 +83,7 @@ class ShardedTeacher:
         self.teacher_ids, self.model, self._device = list(teacher_ids), model, device
         use_packed_attention(model)
         _keep_as_multiplied(model, products)
-        self._head = Head.of(model).copied()  # each process learns from whom it likes
+        self._head = head_of_teacher(model).copied()  # each process learns from whom it likes
         shard(model, device)
 
     def fetch(self) -> None:
@@ -98,6 +100,16 @@ class ShardedTeacher:
     def head(self, teacher_id: str) -> Head:
         """See `Teachers.head`."""
         return self._head.to(self._device)
+
+
+def head_of_teacher(model: Any) -> Head:
+    """A model's that is only read: what an adapter adds to its head is added to the weight."""
+    module = model.get_output_embeddings()
+    if not isinstance(module, LoraLayer):
+        return Head.of(model)
+    head = Head.of(model, module.get_base_layer())
+    added = sum((module.get_delta_weight(name) for name in module.active_adapters), torch.zeros(()))
+    return replace(head, weight_VH=head.weight_VH.detach() + added)
 
 
 def check_vocabularies(origin: Path, others: Mapping[str, Path]) -> None:
@@ -126,8 +138,8 @@ def load_teachers(
 ) -> list[Teachers]:
     """Each teacher once, by `folders`' ids, also where it has several; `products` is the type that is multiplied in.
 
-    Adapters share the student's base where the student is an adapter on it as well. `kind` is what becomes of a teacher
-    that is a model of its own.
+    Adapters, and the base itself, share the student's base where the student is an adapter on it as well. `kind` is
+    what becomes of a teacher that is a model of its own.
 
     Raises `ValueError` where a teacher's vocabulary is not as large as the student's.
     """
@@ -135,9 +147,8 @@ def load_teachers(
         teacher_id: folder
         for teacher_id, folder in folders.items()
         if isinstance(student, PeftModel)
-        and models.is_adapter(folder)
         and models.base_of(folder) == student_base
-        and is_plain(folder)
+        and (not models.is_adapter(folder) or is_plain(folder))
     }
     teachers: list[Teachers] = [AdapterTeachers(student, adapters, products, device)] if adapters else []
     others: defaultdict[Path, list[str]] = defaultdict(list)

@@ -40,7 +40,8 @@ def run(job: StageJob, report: Report) -> None:
     folder = job.files
     folders = {domain: job.models[stage] for domain, stage in config.teacher_models.items()}
     check_vocabularies(job.models[config.from_], {f"teacher_models.{name}": own for name, own in folders.items()})
-    manifest = manifest_of(folders)
+    start = {START: job.models[config.from_]} if config.extrapolation != 1 else {}
+    manifest = manifest_of(folders | start)
     if checkpoint := last_checkpoint(folder.checkpoints):
         check_manifest(checkpoint, manifest)
     materials = prepare(job)
@@ -76,7 +77,7 @@ def run(job: StageJob, report: Report) -> None:
             kind=ShardedTeacher if config.fsdp else ModelTeacher,
         )
         trainer.teachers = load(folders=folders)
-        trainer.start = load(folders={START: job.models[config.from_]}) if config.extrapolation != 1 else []
+        trainer.start = load(folders=start) if start else []
         train(trainer, job, report)
         if trainer.is_world_process_zero():
             write_json(folder.model / MANIFEST_FILE, manifest)

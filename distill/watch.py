@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from polymath.alarms import Alarm
 
 FOREIGN_FACTOR, FOREIGN_NATS = 5.0, 1.0  # over the others' median, and at least so much
-RISE_FACTOR = 1.5  # more than chance makes of a plateau
+RISE_SHARE, RISE_NATS = 0.5, 0.005  # more than chance makes of a plateau, which is near 0 in the end
 
 
 class TeacherWatch:
@@ -60,7 +60,8 @@ class TeacherWatch:
                 continue
             before = statistics.fmean(values[-2 * self._patience : -self._patience])
             latest = statistics.fmean(values[-self._patience :])
-            bound, most = (1 - self._threshold) * before, RISE_FACTOR * before
+            bound = before - self._threshold * abs(before)  # estimates may be below 0
+            most = before + max(RISE_SHARE * abs(before), RISE_NATS)
             if latest > most and teacher_id not in self._rising:
                 self._rising.add(teacher_id)
                 yield Alarm("rising_divergence", step, teacher_id, latest, most, (

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ from polymath.run_dir import RunDir
 from polymath.strict import StrictModel
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 ADAPTER_FILE = "adapter_config.json"
@@ -117,7 +119,8 @@ def load_whole(folder: Path) -> Any:
 def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False, bits: Any = None) -> Any:
     """The `PreTrainedModel` of a folder, or the `PeftModel`: an adapter on its base, of which nothing else trains.
 
-    `bits` is a configuration of transformers for a base of fewer bits (see `four_bits`).
+    `bits` is a configuration of transformers for a base of fewer bits (see `four_bits`). Raises `ValueError` where
+    weights are not finite.
     """
     import torch
     from peft import PeftModel
@@ -131,7 +134,15 @@ def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False, bits: Any
     )
     if is_adapter(folder):
         model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    check_finite(dict(model.named_parameters()), folder)
     return model
+
+
+def check_finite(weights: Mapping[str, "torch.Tensor"], folder: Path) -> None:
+    """Raise `ValueError` for a weight with values that are not finite: nothing that it computes would be."""
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ValueError(f"{folder}: {name} has values that are not finite; train it again, or take another model")
 
 
 def four_bits(*, bf16: bool) -> Any:

@@ -1,5 +1,6 @@
 """What the training stages share: TRL's arguments, resuming, metrics, and handing over the model."""
 
+import math
 import resource
 import shutil
 import time
@@ -327,6 +328,12 @@ class RunCallback(TrainerCallback):
             self.latest["time/step"] = sum(self.times) / len(self.times)
             self.times = []
         append_line(self.folder.metrics, {"step": state.global_step} | self.latest)
+        norm = self.latest.get("train/grad_norm", 0.0)
+        if not math.isfinite(norm):  # the loss is told as 0 then
+            raise ValueError(
+                f"step {state.global_step}: the gradient is not finite ({norm}), and neither is what it trained: lower "
+                f"learning_rate, or look in {self.folder.metrics} at what grew before"
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.times.append(time.perf_counter() - self.began)

@@ -86,17 +86,21 @@ class _Stage:
         if isinstance(config, RolloutConfig):
             yield "sampling", reading(learner, self._others() | self._engine())
         if isinstance(config, OffPolicyConfig):
-            yield "sampling", reading(learner, {"teachers": 4 * learner.parameters} | self._engine())
+            largest = max(self._whole(name).parameters for name in config.teacher_models.values())
+            yield "sampling", reading(learner, {"teachers": 4 * largest} | self._engine())
         if teachers := self._teachers():
+            kept = sorted((own.read_only(self._itemsize()) for own in teachers), reverse=True)
+            # On a GPU the one that scores, and the next one, which comes meanwhile
+            there = sum(kept[:2] if self.machine.on_gpu else kept)
             # each comes to the GPU whole, in the type that it is loaded in, before its place is in the host's memory
-            loaded = self.learner.weights if self.machine.on_gpu else teachers
+            loaded = max(own.weights for own in teachers) if self.machine.on_gpu else there
             others = {"teachers": loaded} | self._engine()
             yield "loading", {"weights": learner.weights, "adapter": learner.adapter} | others
             yield (
                 "scoring",
                 reading(
                     learner,
-                    beside | {"teachers": teachers},
+                    beside | {"teachers": there},
                     learner.inference(self.architecture.get_text_config().num_hidden_layers),
                 ),
             )
@@ -229,13 +233,29 @@ class _Stage:
         judge = self.learner.parameters * 4 if isinstance(self.config.judge, FrozenJudge) else 0
         return {"reference": reference, "judge": judge}
 
-    def _teachers(self) -> int:
-        """Whole models: on a GPU the one that scores, and the next one, which comes meanwhile."""
+    def _teachers(self) -> list[Learner]:
+        """Those that are models of their own, and what extrapolated ones began as, where that is another than these."""
         if not isinstance(self.config, OpdConfig):
-            return 0
+            return []
         names = {*self.config.teacher_models.values()}
-        count = sum(not (self.config.lora and self._is_adapter(name)) for name in names)
-        return min(2 if self.machine.on_gpu else count, count) * self.learner.read_only(self._itemsize())
+        names |= {self.config.from_} if self.config.extrapolation != 1 else set()
+        return [self._whole(name) for name in sorted(names) if not (self.config.lora and self._shares_base(name))]
+
+    def _whole(self, name: str) -> Learner:
+        """The model that a stage hands on, or that its adapter sits on, as it is when nothing trains it."""
+        folder = models.base_of(origin(self.known[name], self.known).files.model)
+        if folder == self.folder:
+            return self.learner
+        dtype = getattr(torch, getattr(self.config, "dtype", "float32"))
+        alone = Training(dtype, None, self.config.bf16, checkpointing=False, on_gpu=self.machine.on_gpu)
+        key = (folder, str(alone), None)
+        if key not in _TRACED:
+            _TRACED[key] = trace(AutoConfig.from_pretrained(folder), alone, None)
+        return _TRACED[key]
+
+    def _shares_base(self, name: str) -> bool:
+        """Whether it is an adapter, or the model itself that this stage's adapter sits on."""
+        return self._is_adapter(name) or self.known[name].files.model.resolve() == self.folder
 
     def _is_adapter(self, name: str) -> bool:
         job = self.known[name]

@@ -6,12 +6,20 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from distill.adapters import AdapterTeachers, is_plain
 from distill.head import Head
 from distill.states import states_before
 from distill.teachers import ModelTeacher, load_teachers
+from polymath import models
 from polymath.packed import use_packed_attention
 
 V = 60
@@ -164,3 +172,56 @@ def test_other_adapters_are_models_of_their_own(tmp_path: Path, settings: dict[s
     folders = {"other": folder, "plain": plain}
     shared, alone = load_teachers(student, base, folders, "float32", torch.device("cpu"))
     assert shared.teacher_ids == ["plain"] and isinstance(alone, ModelTeacher) and alone.teacher_ids == ["other"]
+
+
+def test_rows_of_a_table_of_another_name_are_no_plain_adapter(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    config = GPTNeoXConfig(vocab_size=V, num_attention_heads=2, **sizes)
+    for name, rows in (("rows", [7]), ("none", None)):
+        own = LoraConfig(target_modules="all-linear", trainable_token_indices=rows)
+        get_peft_model(GPTNeoXForCausalLM(config), own).save_pretrained(str(tmp_path / name))
+    assert is_plain(tmp_path / "none") and not is_plain(tmp_path / "rows")
+
+
+def test_the_base_itself_teaches_without_a_second_copy(world: Any) -> None:
+    base, folders, student = world
+    (teachers,) = load_teachers(student, base, {"all": folders["all"], "start": base}, "float32", torch.device("cpu"))
+    with teachers.active():
+        got = teachers.states(batch_of(3), ["start", "all", "start"])
+    with torch.no_grad():
+        due = states_before(packed(Qwen3ForCausalLM.from_pretrained(base)), batch_of(3))
+    own, others = got.split(_lengths(3)), due.split(_lengths(3))
+    assert isinstance(teachers, AdapterTeachers)
+    assert [torch.allclose(*pair, atol=1e-5) for pair in zip(own, others, strict=True)] == [True, False, True]
+    head = Head.of(Qwen3ForCausalLM.from_pretrained(base))
+    assert torch.equal(teachers.head("start").weight_VH, head.weight_VH)
+
+
+def _lengths(rows: int) -> list[int]:
+    batch = batch_of(rows)
+    return (batch["completion_mask"] * batch["tool_mask"]).sum(1).tolist()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_a_teachers_adapter_adds_to_its_head_counts(tmp_path: Path, tied: bool) -> None:
+    base = base_model(tmp_path / "base", tied)
+    folder = adapter(base, tmp_path / "teacher", 1, target_modules=["q_proj", "lm_head"])
+    student = Qwen3ForCausalLM.from_pretrained(base)
+    (teacher,) = load_teachers(student, base, {"math": folder}, "float32", torch.device("cpu"))
+    alone = packed(models.load_model(folder, "float32"))
+    ids = torch.randint(0, V, (1, 9))
+    with torch.no_grad():
+        states = alone.get_base_model().model(ids).last_hidden_state[0]
+        due = alone(ids).logits[0]
+    assert torch.allclose(teacher.head("math").logits(states), due, atol=1e-4)
+    assert not torch.allclose(Head.of(student).logits(states), due, atol=1e-2)
+
+
+def test_weights_that_are_no_numbers_teach_nobody(world: Any, tmp_path: Path) -> None:
+    base, folders, student = world
+    broken = PeftModel.from_pretrained(Qwen3ForCausalLM.from_pretrained(base), str(folders["few"]))
+    next(own for name, own in broken.named_parameters() if "lora_B" in name).data[0, 0] = torch.nan
+    broken.save_pretrained(str(tmp_path / "broken"))
+    for learner in (student, student.get_base_model()):
+        with pytest.raises(ValueError, match=r"broken: .*lora_B.* not finite; train it again"):
+            load_teachers(learner, base, {"math": tmp_path / "broken"}, "float32", torch.device("cpu"))

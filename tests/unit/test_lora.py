@@ -177,3 +177,7 @@ def test_teachers_are_not_scored_on_a_base_in_4_bits() -> None:
         OpdConfig.model_validate(
             {"teacher_models": {"d": "t"}, "max_steps": 1, "lora": {"load_in_4bit": True}, "from": "base"}
         )
+    with pytest.raises(ValueError, match=r"lora.target_modules: .* take lm_head out"):
+        OpdConfig.model_validate(
+            {"teacher_models": {"d": "t"}, "max_steps": 1, "lora": {"target_modules": ["q_proj", "lm_head"]}}
+        )

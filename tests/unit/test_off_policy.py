@@ -25,6 +25,8 @@ from polymath.stage import ModeConfig, StageJob
 from polymath.tiny import build_tokenizer
 from polymath.training import Materials, prepare
 from rewards import open_bench
+from sft import train as sft
+from sft.config import SftConfig
 
 BUDGET = 400  # room for the demonstrations, which are checked
 
@@ -240,3 +242,12 @@ def test_prompts_are_as_many_as_the_steps_use_up() -> None:
     )
     assert config.rows_per_step() == 3
     assert config.parents() == ("base", "a") and config.domains == {"math": 1}
+
+
+def test_training_that_ends_in_no_numbers_says_so(job_for: Callable[..., StageJob], one_thread: None) -> None:
+    steep = {"learning_rate": 1e38, "max_steps": 4, "logging_steps": 1, "bf16": False, "lr_scheduler_type": "constant"}
+    config = SftConfig.model_validate({"kind": "sft", "domains": ["math"], "per_device_train_batch_size": 2, **steep})
+    job = replace(job_for(), config=config)
+    with pytest.raises(ValueError, match=r"step \d: the gradient is not finite \(nan\).*lower learning_rate"):
+        sft.run(job, lambda *_: None)
+    assert [line["step"] for line in read_lines(job.files.metrics)] and not job.files.model.exists()

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from polymath import base
 from polymath.cli import app
 from polymath.engine.keys import bytes_of_keys
+from polymath.models import load_tokenizer
 from polymath.packed import backbone, leave_types_to_autocast
 from polymath.pipeline import plan
 from polymath.planning import knobs, room
@@ -158,6 +159,7 @@ def job_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Rec
             if own["kind"] not in ("opd", "eval") else own | settings.get(name, {})
             for name, own in STAGES.items()
         }  # fmt: skip
+        stages = {name: own for name, own in settings.items() if name not in STAGES} | stages
         sums = {"kind": "math"}
         recipe = {"name": "r", "model": {"init": "qwen3"}, "domains": {"sums": sums, "more": sums}, "stages": stages}
         path = folder / "recipe.yaml"
@@ -170,6 +172,34 @@ def job_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Rec
         return loaded, jobs
 
     return make
+
+
+def test_a_teacher_has_its_own_size(job_for: Callable[..., Any], tmp_path: Path) -> None:
+    _, jobs = job_for()
+    known = one(jobs, "merged").parts
+    student = jobs[0].files.model
+    config = AutoConfig.from_pretrained(student)
+    config.intermediate_size = 16_384
+    larger = AutoModelForCausalLM.from_config(config)
+    larger.save_pretrained(tmp_path / "larger")
+    foreign, teachers = {"kind": "model", "name": str(tmp_path / "larger")}, {"sums": "foreign", "more": "math"}
+    load_tokenizer(student).save_pretrained(tmp_path / "larger")
+    _, jobs = job_for(foreign=foreign, merged={"teacher_models": teachers})
+    jobs[1].folder.mkdir(parents=True)
+    base.run(jobs[1], lambda *_: None)
+    parts = one(jobs, "merged").parts
+    assert parts["weights"] == known["weights"]
+    assert parts["teachers"] > 4 * sum(own.numel() for own in larger.parameters())  # what it was before fitted elsewhere
+    assert "teachers" not in known
+
+
+def test_what_extrapolated_teachers_began_as_has_a_place_as_well(job_for: Callable[..., Any]) -> None:
+    adapted = {name: {"lora": {}} for name in ("tuned", "math", "merged")}
+    plain, further = ({"teacher_models": {"sums": "tuned"}, "extrapolation": own} for own in (1, 1.5))
+    told = [one(job_for(merged=own)[1], "merged").parts.get("teachers", 0) for own in (plain, further)]
+    assert 2 * told[0] == told[1]
+    shared = [one(job_for(**adapted | {"merged": {"lora": {}} | own})[1], "merged").parts for own in (plain, further)]
+    assert [own.get("teachers", 0) for own in shared] == [0, 0]  # the base is there anyway
 
 
 def one(jobs: list[StageJob], name: str, machine: Machine = GPU, lengths: Any = "most") -> Need:

@@ -65,6 +65,14 @@ def test_a_divergence_that_rises_is_told_and_not_taken_for_learned() -> None:
     assert alarm.message.endswith("this stage ends") and watch.finished == {"math", "agent"}
 
 
+def test_estimates_around_zero_are_a_plateau_and_no_rise() -> None:
+    watch = TeacherWatch(["math", "agent"], 2, 0.02)
+    given = lines(math=[-0.001, -0.001, -0.001, -0.001], agent=[-0.0005, -0.0005, 0.002, 0.001])
+    assert [name for name, *_ in fed(watch, given)] == ["plateau", "plateau"]
+    assert watch.finished == {"math", "agent"}
+    assert fed(TeacherWatch(["math"], 1, 0.02), lines(math=[-0.2, -0.05])) == [("rising_divergence", 2, "math")]
+
+
 def test_an_extrapolated_teacher_is_farther_away_and_not_foreign() -> None:
     first = {"kl/math": 1.2, "kl/agent": 0.1}
     assert not TeacherWatch(["math", "agent"], None, 0.0, extrapolation=1.5).feed(1, first)
