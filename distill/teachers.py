@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from peft import PeftModel
@@ -107,8 +107,9 @@ def head_of_teacher(model: Any) -> Head:
     module = model.get_output_embeddings()
     if not isinstance(module, LoraLayer):
         return Head.of(model)
-    head = Head.of(model, module.get_base_layer())
-    added = sum((module.get_delta_weight(name) for name in module.active_adapters), torch.zeros(()))
+    layer = cast(Any, module)  # not all of them can tell what they add, but those of linear layers
+    head = Head.of(model, layer.get_base_layer())
+    added = sum((layer.get_delta_weight(name) for name in layer.active_adapters), torch.zeros(()))
     return replace(head, weight_VH=head.weight_VH.detach() + added)
 
 
