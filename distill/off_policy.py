@@ -37,8 +37,6 @@ Line = dict[str, Any]  # of samples.jsonl
 def run(job: StageJob, report: Report) -> None:
     """Sample what is not there yet, and train on what is kept for `max_steps` steps."""
     config = cast(OffPolicyConfig, job.config)
-    teachers = {f"teacher_models.{domain}": job.models[stage] for domain, stage in config.teacher_models.items()}
-    check_vocabularies(job.models[config.from_], teachers)
     materials = prepare(job)
     collect(job, materials, report)
     samples = kept(job)
@@ -58,6 +56,8 @@ def run(job: StageJob, report: Report) -> None:
 def collect(job: StageJob, materials: Materials, report: Report) -> None:
     """Let the teachers write the samples that are not in `samples.jsonl`."""
     config, folder = cast(OffPolicyConfig, job.config), StageDir(job.folder)
+    teachers = {f"teacher_models.{domain}": job.models[stage] for domain, stage in config.teacher_models.items()}
+    check_vocabularies(job.models[config.from_], teachers)
     keep_lines(folder.samples, lambda line: True)  # cuts off a line that a crash left unfinished
     written = {line["name"] for line in read_lines(folder.samples)}
     # A name begins with the step, as in the other logs: all are there before the first
