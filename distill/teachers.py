@@ -19,6 +19,7 @@ from polymath import models
 from polymath.packed import use_packed_attention
 from polymath.rollouts import Batch
 from polymath.sharding import shard, within
+from polymath.vocabulary import apart
 
 
 class Teachers(Protocol):
@@ -114,18 +115,10 @@ def head_of_teacher(model: Any) -> Head:
 
 
 def check_vocabularies(origin: Path, others: Mapping[str, Path]) -> None:
-    """Raise `ValueError` where a token has another number for one of the others, by fields of the recipe.
-
-    What that one says of a token would be taken as said of another.
-    """
-    ours = models.load_tokenizer(origin).get_vocab()
+    """Raise `ValueError` where a token has another number for one of the others, by fields of the recipe."""
     for field, folder in others.items():
-        theirs = models.load_tokenizer(folder).get_vocab()
-        if apart := [token for token in ours | theirs if ours.get(token) != theirs.get(token)]:
-            raise ValueError(
-                f"{field}: {folder} has {len(theirs)} tokens, and what `from` names has {len(ours)}; {len(apart)} are "
-                f"not the same, {apart[0]!r} for one: train it from where this stage begins"
-            )
+        if fault := apart(origin, folder):
+            raise ValueError(f"{field}: {fault}")
 
 
 def load_teachers(

@@ -1,10 +1,11 @@
-"""Whether budgets hold what is written in them, and adapters find what they are put on, before any stage trains.
+"""Whether budgets hold what is written in them, adapters find what they are put on, and teachers speak the student's
+tokens, before any stage trains.
 
 Lengths are known as soon as there is a tokenizer, modules as soon as there is a configuration: with the models that a
 run begins with.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polymath import data, models
@@ -16,6 +17,7 @@ from polymath.source import Problem
 from polymath.stage import StageJob, TrainingConfig, origin
 from polymath.targets import unknown_targets
 from polymath.training import draw_rows
+from polymath.vocabulary import apart
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,7 +36,17 @@ def unfit(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
             form = format_for(job.chat, tokenizer)
             rows = draw_rows(job, form, min(job.config.row_count(), ROWS))
             found |= dict.fromkeys([*_lengths(job, rows, tokenizer), *_judge(job, tokenizer, form)])
+        found |= dict.fromkeys(_teachers(job, known)) if job.name not in done else {}
     return [*found, *unknown_targets(jobs, done)]
+
+
+def _teachers(job: StageJob, known: Mapping[str, StageJob]) -> Iterator[Problem]:
+    """Teachers that go back to another model than the student give tokens the same numbers."""
+    config: Any = job.config
+    for domain, name in getattr(config, "teacher_models", {}).items():
+        ours, theirs = (origin(known[own], known).files.model for own in (config.from_, name))
+        if ours != theirs and ours.exists() and theirs.exists() and (fault := apart(ours, theirs)):
+            yield Problem(("stages", job.name, "teacher_models", domain), f"found {name!r}; {fault}")
 
 
 def _lengths(job: StageJob, rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Problem]:

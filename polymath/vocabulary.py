@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+from polymath import models
 from polymath.chat.template import install
 from polymath.chat.tokens import (
     ALL_TOKENS,
@@ -35,6 +37,21 @@ MEANINGS = {
     REMINDER: "reminder",
     **{token: task.replace("_", " ") for task, token in TASKS.items()},
 }
+
+
+def apart(origin: Path, other: Path) -> str:
+    """What to say where a model gives tokens other numbers than the one that a stage begins from; empty else.
+
+    What that one says of a token would be taken as said of another.
+    """
+    ours, theirs = models.load_tokenizer(origin).get_vocab(), models.load_tokenizer(other).get_vocab()
+    differing = [token for token in ours | theirs if ours.get(token) != theirs.get(token)]
+    if not differing:
+        return ""
+    return (
+        f"{other} has {len(theirs)} tokens, and what `from` names has {len(ours)}; {len(differing)} are "
+        f"not the same, {differing[0]!r} for one: train it from where this stage begins"
+    )
 
 
 def speaks_v4(tokenizer: Any) -> bool:

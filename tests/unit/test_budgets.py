@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from transformers import Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
 from polymath.cli import app
 from polymath.recipe import load_recipe
 from polymath.run_dir import read_lines
 from polymath.source import RecipeError
+from polymath.tiny import build_tokenizer
 from polymath.training import tell_left_out
 
 RECIPE = """
@@ -56,6 +58,30 @@ def test_what_a_later_stage_would_refuse_is_refused_before_the_first_one(tmp_pat
     recipe.write_text(f"# as it was\n{RECIPE}")
     result = CliRunner().invoke(app, ["resume", str(run)])
     assert result.exit_code == 2 and result.stderr.startswith(f"--set {given[0]}: ")
+
+
+def test_a_teacher_of_other_tokens_is_refused_before_the_first_stage(tmp_path: Path) -> None:
+    words = build_tokenizer(["nothing that the others would know of"], 400)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 16,
+    }
+    Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), num_key_value_heads=1, **sizes)).save_pretrained(
+        tmp_path / "own"
+    )
+    words.save_pretrained(tmp_path / "own")
+    recipe, run = tmp_path / "tight.yaml", tmp_path / "run"
+    more = "  own: {kind: model, name: ./own}\n  last: {kind: opd, from: first, teacher_models: {math: own}, max_steps: 1}\n"
+    recipe.write_text(RECIPE.replace(" 3}", " 64}").replace("length: 4\n", f"length: 64\n{more}"))
+    result = CliRunner().invoke(app, ["run", str(recipe), "--run-dir", str(run)])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith(f"{recipe}:23: stages.last.teacher_models.math: found 'own'; {run}/")
+    assert f"-own/model has {len(words)} tokens, and what `from` names has " in result.stderr
+    assert result.stderr.strip().endswith("train it from where this stage begins")
+    assert not list(run.glob("*-first"))
 
 
 def test_what_an_adapter_would_not_find_is_refused_before_the_first_stage(tmp_path: Path) -> None:
