@@ -1,6 +1,7 @@
 """Budgets that are too small for a later stage are told before the first one trains."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -62,16 +63,9 @@ def test_what_a_later_stage_would_refuse_is_refused_before_the_first_one(tmp_pat
 
 def test_a_teacher_of_other_tokens_is_refused_before_the_first_stage(tmp_path: Path) -> None:
     words = build_tokenizer(["nothing that the others would know of"], 400)
-    sizes = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "head_dim": 16,
-    }
-    Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), num_key_value_heads=1, **sizes)).save_pretrained(
-        tmp_path / "own"
-    )
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "head_dim": 16}
+    config = Qwen3Config(vocab_size=len(words), num_attention_heads=2, num_key_value_heads=1, **sizes)
+    Qwen3ForCausalLM(config).save_pretrained(tmp_path / "own")
     words.save_pretrained(tmp_path / "own")
     recipe, run = tmp_path / "tight.yaml", tmp_path / "run"
     more = "  own: {kind: model, name: ./own}\n  last: {kind: opd, from: first, teacher_models: {math: own}, max_steps: 1}\n"
