@@ -31,17 +31,17 @@ def unknown_targets(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Probl
         config, model = job.config, origin(job, known).files.model
         if not isinstance(config, TrainingConfig) or config.lora is None or job.name in done or not model.exists():
             continue
-        if config.lora.names_targets() and not _is_adapter(known[config.from_], known):
+        if config.lora.names_targets() and not hands_on_adapter(known[config.from_], known):
             faults = _of_architecture(model, config.lora.target_modules, config.lora.target_parameters)
             found += [Problem(("stages", job.name, "lora", field), fault) for field, fault in faults]
     return found
 
 
-def _is_adapter(job: StageJob, known: Mapping[str, StageJob]) -> bool:
+def hands_on_adapter(job: StageJob, known: Mapping[str, StageJob]) -> bool:
     """Whether what a stage hands over is an adapter, which goes on as it is, or may be one, as of a merge."""
     if isinstance(job.config, TrainingConfig):
-        return job.config.lora is not None or _is_adapter(known[job.config.from_], known)
-    return any(_is_adapter(known[name], known) for name in job.models) or models.is_adapter(job.files.model)
+        return job.config.lora is not None or hands_on_adapter(known[job.config.from_], known)
+    return any(hands_on_adapter(known[name], known) for name in job.models) or models.is_adapter(job.files.model)
 
 
 @cache

@@ -311,7 +311,7 @@ def metric_names(logs: dict[str, Any]) -> dict[str, float]:
 
 
 class RunCallback(TrainerCallback):
-    """Writes metrics, reports progress, and marks checkpoints that are complete."""
+    """Writes metrics, reports progress, marks checkpoints that are complete, and ends what no longer trains."""
 
     def __init__(self, folder: StageDir, report: Report, token_log: TokenLog | None = None) -> None:
         self.folder, self.report, self.token_log = folder, report, token_log
@@ -328,10 +328,14 @@ class RunCallback(TrainerCallback):
             self.latest["time/step"] = sum(self.times) / len(self.times)
             self.times = []
         append_line(self.folder.metrics, {"step": state.global_step} | self.latest)
+        self._check_gradient(state.global_step)
+
+    def _check_gradient(self, step: int) -> None:
+        """Raise `ValueError` where it is not finite; transformers tells such a loss as 0, and goes on."""
         norm = self.latest.get("train/grad_norm", 0.0)
-        if not math.isfinite(norm):  # the loss is told as 0 then
+        if not math.isfinite(norm):
             raise ValueError(
-                f"step {state.global_step}: the gradient is not finite ({norm}), and neither is what it trained: lower "
+                f"step {step}: the gradient is not finite ({norm}), and neither is what it trained: lower "
                 f"learning_rate, or look in {self.folder.metrics} at what grew before"
             )
 

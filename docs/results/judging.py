@@ -1,4 +1,4 @@
-"""The table of runs of the miniature of judging.
+"""The table of runs of the miniature of judging, of single answers or of pairs.
 
 python docs/results/judging.py RUN ...
 """
@@ -21,7 +21,8 @@ def row(run: Path) -> list[str]:
     cost = sum(line["time/judge"] for line in steps) / sum(line["time/step"] for line in steps)
     sums = [own for (_, domain), own in scores.items() if domain == "math"]
     agreement = f"{100 * looks[0]['judge/agreement']:.1f}, {100 * looks[-1]['judge/agreement']:.1f}"
-    judge = [scores["format", "judge"], scores["joint", "judge"]]
+    stages = json.loads((run / "resolved.json").read_text())["stages"]
+    judge = [scores[name, "judge"] for name in (stages["joint"]["from"], "joint")]
     return [str(summary["seed"]), *judge, *sums, agreement, str(began), f"{100 * cost:.0f}"]
 
 

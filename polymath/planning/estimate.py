@@ -35,6 +35,7 @@ from polymath.planning.memory import (
 )
 from polymath.planning.need import Lengths, Machine, Need
 from polymath.stage import LoraConfig, RolloutConfig, StageJob, TrainingConfig, origin
+from polymath.targets import hands_on_adapter
 from polymath.training import adapter_config, draw_rows
 from rl.config import GrpoConfig
 from rl.judge_config import FrozenJudge
@@ -255,13 +256,8 @@ class _Stage:
 
     def _shares_base(self, name: str) -> bool:
         """Whether it is an adapter, or the model itself that this stage's adapter sits on."""
-        return self._is_adapter(name) or self.known[name].files.model.resolve() == self.folder
-
-    def _is_adapter(self, name: str) -> bool:
         job = self.known[name]
-        if isinstance(job.config, TrainingConfig):
-            return job.config.lora is not None
-        return models.is_adapter(job.files.model)
+        return hands_on_adapter(job, self.known) or job.files.model.resolve() == self.folder
 
     def _engine(self, *, trains: bool = False) -> Parts:
         """What samples: vLLM's copy of the weights and its keys, or the keys of the learner's own forward."""
