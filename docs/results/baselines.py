@@ -4,7 +4,7 @@ python docs/results/baselines.py RUN/report/summary.json ...
 
 In %, means over think modes and seeds: accuracy in each domain, of the teacher's kept (`retention`, the mean over
 domains); `normalized` is 0 at the start and 1 at the specialists, with its standard error over seeds, or over prompts
-where there is one run.
+where one run alone has the model. `seeds` counts the runs that have it.
 """
 
 import json
@@ -39,8 +39,9 @@ def rows(summaries: list[dict]) -> list[list[str]]:
             if kept and normalized
             else ["-", "-"]
         )
-        table.append([model, *(f"{accuracy(model, domain):.1f}" for domain in domains), *figures])
-    return [["model", *domains, "retention", "normalized"], ["---"] * (len(domains) + 3), *_best_first(table)]
+        seeds = sum(any(own["model"] == model for own in s["scores"]) for s in summaries)
+        table.append([model, str(seeds), *(f"{accuracy(model, domain):.1f}" for domain in domains), *figures])
+    return [["model", "seeds", *domains, "retention", "normalized"], ["---"] * (len(domains) + 4), *_best_first(table)]
 
 
 def _best_first(table: list[list[str]]) -> list[list[str]]:
