@@ -6,6 +6,7 @@ run begins with.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from polymath import data, models
@@ -27,12 +28,12 @@ ROWS = 128  # of a stage, its first ones; of the others it finds out as it begin
 
 def unfit(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
     """What in stages that are not done cannot be, and what it would have to be."""
-    known = {job.name: job for job in jobs}
+    known, tokenizer_of = {job.name: job for job in jobs}, cache(models.load_tokenizer)
     found: dict[Problem, None] = {}
     for job in jobs:
         model = origin(job, known).files.model
         if isinstance(job.config, TrainingConfig) and job.name not in done and model.exists():
-            tokenizer = models.load_tokenizer(model)
+            tokenizer = tokenizer_of(model)
             form = format_for(job.chat, tokenizer)
             rows = draw_rows(job, form, min(job.config.row_count(), ROWS))
             found |= dict.fromkeys([*_lengths(job, rows, tokenizer), *_judge(job, tokenizer, form)])

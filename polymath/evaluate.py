@@ -105,12 +105,16 @@ def verify(
 
 
 def summarise(checks: Sequence[Check], lengths: Sequence[int]) -> dict[str, float]:
-    """Accuracy with its standard error (of a mean of 0s and 1s), share in the right format, tokens written."""
-    n = len(checks)
-    accuracy = sum(check.worth for check in checks) / n
+    """Accuracy with its error, share in the right format, tokens written.
+
+    The error is the deviation of Beta(1 + right, 1 + wrong), what is known of a share after so many 0s and 1s where
+    nothing was before: nearly the standard error of many, and not 0 where none of a few is right.
+    """
+    n, right = len(checks), sum(check.worth for check in checks)
+    likely = (right + 1) / (n + 2)
     return {
-        "accuracy": accuracy,
-        "stderr": math.sqrt(accuracy * (1 - accuracy) / n),
+        "accuracy": right / n,
+        "stderr": math.sqrt(likely * (1 - likely) / (n + 3)),
         "format": sum(check.keeps_format for check in checks) / n,
         "mean_tokens": sum(lengths) / n,
         "n": n,

@@ -26,20 +26,22 @@ def try_out(jobs: Sequence[StageJob], sandbox: SandboxConfig, seed: int) -> tupl
     with open_bench(sandbox) as bench:
         try:
             check_gold({name: domain for job in jobs for name, domain in job.domains.items()}, bench, seed)
+            _check_held_out(jobs)
             for job in jobs:
-                _check_held_out(job)
                 check_rewards(getattr(job.config, "rewards", ()), job.domains, bench, seed)
             return sorted(bench.protections()), ""
         except (ValueError, SandboxError, ImportError) as error:
             return [], str(error)
 
 
-def _check_held_out(job: StageJob) -> None:
-    """Raise `ValueError` where a domain has fewer held-out tasks than the stage is going to ask for."""
-    count = job.config.held_out_prompts()
-    for name, domain in job.domains.items() if count else ():
+def _check_held_out(jobs: Sequence[StageJob]) -> None:
+    """Raise `ValueError` where a domain has fewer held-out tasks than the stage that asks for most is going to."""
+    most = {name: job for job in sorted(jobs, key=lambda own: own.config.held_out_prompts()) for name in job.domains}
+    for name, job in most.items():
+        if not (count := job.config.held_out_prompts()):
+            continue
         try:
-            held_out_tasks(domain, count, job.seed)
+            held_out_tasks(job.domains[name], count, job.seed)
         except ValueError as error:
             raise ValueError(f"stage {job.name}, domain {name}: {error}") from error
 

@@ -150,3 +150,16 @@ def test_a_judge_without_room_for_a_question_is_refused(tmp_path: Path, judge: s
         return
     with pytest.raises(RecipeError, match="no question fits before a verdict: lower it, or raise vllm_max_model_len"):
         load_recipe(recipe)
+
+
+def test_the_stage_that_asks_for_most_held_out_tasks_is_told_where_there_are_fewer(tmp_path: Path) -> None:
+    recipe, run = tmp_path / "few.yaml", tmp_path / "run"
+    scored = "kind: eval, models: [base], modes: [high]"
+    few = RECIPE.split("stages:")[0].replace("{kind: math}\n", "{kind: math, min_operand: 10, max_operand: 20}\n", 1)
+    recipe.write_text(
+        f"{few}stages:\n" + "".join(f"  of-{n}: {{{scored}, domains: [math], num_prompts: {n}}}\n" for n in (4, 50, 8))
+    )
+    result = CliRunner().invoke(app, ["run", str(recipe), "--run-dir", str(run)])
+    assert result.exit_code == 1, result.output
+    assert "stage of-50, domain math: domain 'math' has only " in result.stderr
+    assert "of the 50 held-out tasks asked for: lower num_prompts" in result.stderr

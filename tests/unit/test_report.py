@@ -17,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from polymath.evaluate import Check, summarise
 from polymath.execution import locked, show_report
 from polymath.plots import INK, PALETTE, STATIONS, colours_of, draw_frontier, draw_modes, frontiers, stations
 from polymath.recipe import Recipe, load_recipe
@@ -312,6 +313,13 @@ def test_a_teacher_that_fell_behind_the_start_is_no_measure(tmp_path: Path) -> N
     scores[5] = score("sft", "agent", "high", 0.75, 10.0)  # agent counts now
     assert "merged" in kept(recipe, scores)["normalized"]
     assert "merged" not in kept(recipe, scores[:-1])["normalized"]  # in math alone it is compared with nothing
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 8), (8, 8), (3, 8), (250, 500)])
+def test_no_accuracy_of_few_tasks_is_certain(right: int, n: int) -> None:
+    found = summarise([Check(float(place < right), {}, True) for place in range(n)], [1] * n)
+    known = np.random.default_rng(0).beta(1 + right, 1 + n - right, 200_000)  # what so many ones and zeros leave open
+    assert found["accuracy"] == right / n and found["stderr"] == pytest.approx(known.std(), rel=0.02)
 
 
 def test_a_normalized_score_says_how_far_chance_moves_it(tmp_path: Path) -> None:
