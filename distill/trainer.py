@@ -147,7 +147,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         batch |= {
             "teacher_index": index,
             # Of all processes' tokens; gradients are means over the processes
-            "domain_scale": domain_scales(index, tokens, self.domain_weights) * processes,
+            "domain_scale": domain_scales(index, tokens, self._weights()) * processes,
             "place": torch.arange(len(index), device=index.device),
             "advantage": torch.tensor(self._advantages(), device=index.device),
         }
@@ -158,6 +158,13 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         self._log("time/teachers", time.perf_counter() - started)
         self._keep_some()
         return batch
+
+    def _weights(self) -> torch.Tensor:
+        """Of the domains; those that are finished have none, for a process may have had rows of them alone."""
+        if self.has_learned_all:
+            return self.domain_weights
+        learns = [float(teacher_id not in self.watch.finished) for teacher_id in self.teacher_ids]
+        return self.domain_weights * self.domain_weights.new_tensor(learns)
 
     def _advantages(self) -> list[float]:
         """Of each row, by its outcome; 0 where none is asked for."""

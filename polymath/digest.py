@@ -8,6 +8,8 @@ from pathlib import Path
 from polymath import models
 from polymath.run_dir import read_json
 
+MODEL_FILES = ("*.safetensors", "*.bin", "*config.json")
+
 
 def file_digest(path: Path) -> str:
     """Of one file's content."""
@@ -26,7 +28,7 @@ def files_digest(files: Iterable[Path], root: Path) -> str:
 def model_digest(folder: Path) -> str:
     """Of a model's weights and settings, but for where an adapter's base lies."""
     total = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json")]):
+    for path in sorted(path for kind in MODEL_FILES for path in folder.glob(kind)):
         if path.name == models.ADAPTER_FILE:
             settings = {name: own for name, own in read_json(path).items() if name != "base_model_name_or_path"}
             digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -377,6 +377,21 @@ def test_a_finished_domain_gives_its_place_and_the_last_one_ends_the_stage(
     assert trainer.state.global_step == 3 and 0 < trainer.state.log_history[0]["token_share/agent"] < 1
 
 
+def test_a_batch_of_a_finished_domain_alone_teaches_nothing(
+    trainer_for, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    watch = TeacherWatch(["math", "agent"], None, 0.0)
+    watch.finished.add("agent")
+    trainer = trainer_for(tiny(0), watch, per_device_train_batch_size=1, max_steps=8)  # as many as there are rows
+    trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
+    trainer.train()
+    losses = {
+        name: [line["loss"] for line in trainer.state.log_history if name in line] for name in ("kl/math", "kl/agent")
+    }
+    assert [len(own) for own in losses.values()] == [4, 4]
+    assert min(losses["kl/math"]) > 1 and losses["kl/agent"] == [0.0] * 4
+
+
 def test_who_scores_first_is_sent_for_before_the_student_samples(
     trainer_for, folders: dict[str, Path], tmp_path: Path
 ) -> None:

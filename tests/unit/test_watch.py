@@ -112,12 +112,13 @@ def test_what_is_finished_gives_its_place_to_the_others() -> None:
     assert unfinished(rows, set(NAMES)) == rows and unfinished(rows, ()) == rows
 
 
-def test_a_checkpoint_keeps_to_its_teachers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_a_checkpoint_keeps_to_its_teachers(tmp_path: Path, weights: str) -> None:
     folders = {}
     for name in ("math", "agent"):
         folders[name] = tmp_path / name
         folders[name].mkdir()
-        (folders[name] / "model.safetensors").write_bytes(name.encode())
+        (folders[name] / weights).write_bytes(name.encode())
         write_json(folders[name] / "config.json", {"vocab_size": 5})
     checkpoint = tmp_path / "checkpoints" / "checkpoint-5"
     write_json(checkpoint / "teacher_manifest.json", manifest_of(folders))
@@ -127,7 +128,7 @@ def test_a_checkpoint_keeps_to_its_teachers(tmp_path: Path) -> None:
         check_manifest(checkpoint, manifest_of({"math": elsewhere}))
     with pytest.raises(ValueError, match="another teacher 'code' than"):
         check_manifest(checkpoint, manifest_of({"math": elsewhere, "agent": folders["agent"], "code": elsewhere}))
-    (elsewhere / "model.safetensors").write_bytes(b"trained further")
+    (elsewhere / weights).write_bytes(b"trained further")
     with pytest.raises(ValueError, match="teacher_manifest.json: learned from another teacher 'math' than"):
         check_manifest(checkpoint, manifest_of(folders | {"math": elsewhere}))
 
