@@ -17,6 +17,7 @@ SHORT = {
     "defaults.sft.logging_steps": 2, "defaults.grpo.logging_steps": 1, "defaults.opd.logging_steps": 1,
     "scores.num_prompts": 16, "scores.models": "[format, grpo-math, merged]",
 }  # fmt: skip
+SHORT |= {f"defaults.{kind}.bf16": "false" for kind in ("sft", "grpo", "opd", "eval")}  # or it is as the machine has it
 Polymath = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -141,11 +141,12 @@ def test_the_fullest_moment_is_what_a_stage_takes() -> None:
     assert fused_logits(10**6, 10**6) == 2 * 4 * TILE[0] * TILE[1] and fused_logits(10, 7) == 8 * 70
 
 
+# `bf16` is given, for its default is the machine's
 STAGES: dict[str, Any] = {
-    "tuned": {"kind": "sft", "max_steps": 9, "per_device_train_batch_size": 8},
+    "tuned": {"kind": "sft", "max_steps": 9, "per_device_train_batch_size": 8, "bf16": False},
     "math": {"kind": "grpo", "max_steps": 9, "per_device_train_batch_size": 16, "use_vllm": True, "bf16": True},
-    "merged": {"kind": "opd", "max_steps": 9, "teacher_models": {"sums": "tuned", "more": "math"}},
-    "scores": {"kind": "eval", "models": ["merged"], "domains": ["sums"], "num_prompts": 700},
+    "merged": {"kind": "opd", "max_steps": 9, "teacher_models": {"sums": "tuned", "more": "math"}, "bf16": False},
+    "scores": {"kind": "eval", "models": ["merged"], "domains": ["sums"], "num_prompts": 700, "bf16": False},
 }
 
 
