@@ -48,9 +48,9 @@ def domain_scales(teacher_index: torch.Tensor, tokens: torch.Tensor, weights: to
     return (weights / tokens.clamp(min=1))[teacher_index]
 
 
-def unfinished(rows: list[Batch], finished: Container[str]) -> list[Batch]:
-    """The rows; in the places of finished domains' there are the others' once more, to be sampled anew."""
-    left = [row for row in rows if row["domain"] not in finished]
+def unfinished(rows: list[Batch], learning: Container[str]) -> list[Batch]:
+    """The rows; in the places of domains that learn no more there are the others' once more, to be sampled anew."""
+    left = [row for row in rows if row["domain"] in learning]
     return [*left, *(dict(row) for row in islice(cycle(left), len(rows) - len(left)))] if left else rows
 
 
@@ -103,7 +103,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     @property
     def has_learned_all(self) -> bool:
         """Whether no domain's divergence falls any more: the stage ends before its last step."""
-        return self.watch.finished.issuperset(self.teacher_ids)
+        return self.watch.finished.keys() >= {*self.teacher_ids}
 
     def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> list[list[int]]:
         return [episode.ids for episode in self._episodes]
@@ -111,7 +111,7 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
     def _collect(self, rows: list[Batch]) -> tuple[list[Batch], list[Episode]]:
         if self.has_learned_all:
             self.control.should_training_stop = True  # after this step
-        rows = unfinished(rows, self.watch.finished)
+        rows = unfinished(rows, self.watch.learning)
         self._expect({row["domain"] for row in rows})
         rows, episodes = super()._collect(rows)
         order = sorted(range(len(rows)), key=lambda place: self.teacher_ids.index(rows[place]["domain"]))
@@ -160,10 +160,8 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
         return batch
 
     def _weights(self) -> torch.Tensor:
-        """Of the domains; those that are finished have none, for a process may have had rows of them alone."""
-        if self.has_learned_all:
-            return self.domain_weights
-        learns = [float(teacher_id not in self.watch.finished) for teacher_id in self.teacher_ids]
+        """Of the domains; those that learn no more have none, for a process may have had rows of them alone."""
+        learns = [float(teacher_id in self.watch.learning) for teacher_id in self.teacher_ids]
         return self.domain_weights * self.domain_weights.new_tensor(learns)
 
     def _advantages(self) -> list[float]:

@@ -22,12 +22,18 @@ class TeacherWatch:
     def __init__(
         self, teacher_ids: Sequence[str], patience: int | None, threshold: float, extrapolation: float = 1.0
     ) -> None:
-        self.finished: set[str] = set()
+        self.finished: dict[str, int] = {}  # and in which step
         self._rising: set[str] = set()  # and told of
         self._patience, self._threshold = patience, threshold
         self._foreign_nats = FOREIGN_NATS * extrapolation**2
         self._seen: dict[str, list[float]] = {teacher_id: [] for teacher_id in teacher_ids}
         self._compared = len(teacher_ids) == 1  # there is none to compare it with
+
+    @property
+    def learning(self) -> set[str]:
+        """Who is not finished; once all are, whoever was last."""
+        last = max(self.finished.values(), default=0)
+        return self._seen.keys() - self.finished.keys() or {own for own in self._seen if self.finished[own] == last}
 
     def feed(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
         """See `Watch.feed`."""
@@ -69,8 +75,8 @@ class TeacherWatch:
                     f"{before:.3g}: lower learning_rate, or raise domain_weights.{teacher_id}"
                 ))  # fmt: skip
             if bound <= latest <= most:
-                self.finished.add(teacher_id)
-                is_last = self.finished.issuperset(self._seen)
+                self.finished[teacher_id] = step
+                is_last = self.finished.keys() >= self._seen.keys()
                 then = "this stage ends" if is_last else "its domain's prompts give their places to the others'"
                 yield Alarm("plateau", step, teacher_id, latest, bound, (
                     f"step {step}: the divergence from teacher {teacher_id!r} falls no more, {latest:.3g} nats after "

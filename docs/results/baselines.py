@@ -15,15 +15,12 @@ from pathlib import Path
 
 def rows(summaries: list[dict]) -> list[list[str]]:
     """One row a model, the best one first."""
-    models = list(dict.fromkeys(score["model"] for score in summaries[0]["scores"]))
-    domains = list(dict.fromkeys(score["domain"] for score in summaries[0]["scores"]))
+    scores = [score for own in summaries for score in own["scores"]]
+    models, domains = (list(dict.fromkeys(score[name] for score in scores)) for name in ("model", "domain"))
 
     def accuracy(model: str, domain: str) -> float:
         return 100 * statistics.fmean(
-            own["accuracy"]
-            for s in summaries
-            for own in s["scores"]
-            if (own["model"], own["domain"]) == (model, domain)
+            own["accuracy"] for own in scores if (own["model"], own["domain"]) == (model, domain)
         )
 
     table = []

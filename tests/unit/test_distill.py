@@ -366,7 +366,7 @@ def test_a_finished_domain_gives_its_place_and_the_last_one_ends_the_stage(
         return trainer
 
     watch = TeacherWatch(["math", "agent"], None, 0.0)
-    watch.finished.add("agent")
+    watch.finished["agent"] = 0
     trainer = run(watch)
     assert [line["token_share/math"] for line in trainer.state.log_history[:-1]] == [1.0] * 4
     assert "kl/agent" not in trainer.state.log_history[0] and trainer.state.global_step == 4
@@ -376,12 +376,17 @@ def test_a_finished_domain_gives_its_place_and_the_last_one_ends_the_stage(
     assert told == [("plateau", 2, "math"), ("plateau", 2, "agent")]
     assert trainer.state.global_step == 3 and 0 < trainer.state.log_history[0]["token_share/agent"] < 1
 
+    watch = TeacherWatch(["math", "agent"], 1, 0.999)
+    watch.finished["agent"] = 1  # longer ago than math, which ends the stage: the step that is left is math's
+    trainer = run(watch)
+    assert trainer.state.global_step == 3 and trainer.state.log_history[2]["token_share/math"] == 1.0
+
 
 def test_a_batch_of_a_finished_domain_alone_teaches_nothing(
     trainer_for, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     watch = TeacherWatch(["math", "agent"], None, 0.0)
-    watch.finished.add("agent")
+    watch.finished["agent"] = 0
     trainer = trainer_for(tiny(0), watch, per_device_train_batch_size=1, max_steps=8)  # as many as there are rows
     trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"))
     trainer.train()
@@ -403,7 +408,7 @@ def test_who_scores_first_is_sent_for_before_the_student_samples(
             super().fetch()
 
     watch = TeacherWatch(["math", "agent"], None, 0.0)
-    watch.finished.add("math")
+    watch.finished["math"] = 0
     trainer = trainer_for(tiny(0), watch, per_device_train_batch_size=8)
     trainer.teachers = load_teachers(trainer.model, tmp_path, folders, "float32", torch.device("cpu"), kind=Telling)
     sample = trainer.engine.generate

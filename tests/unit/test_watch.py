@@ -46,7 +46,7 @@ def test_a_domain_is_finished_where_its_divergence_falls_no_more() -> None:
     given = lines(math=[1.0, 0.8, 0.6, 0.5, 0.4, 0.3], agent=[1.0, 0.5, 0.5, 0.49, 0.5, 0.49])
     watch = TeacherWatch(["math", "agent"], 2, 0.02)
     assert fed(watch, given) == [("plateau", 5, "agent")]  # (0.49, 0.50) after (0.50, 0.50)
-    assert watch.finished == {"agent"}
+    assert watch.finished.keys() == {"agent"}
     again = TeacherWatch(["math", "agent"], 2, 0.02)
     fed(again, given)
     assert again.finished == watch.finished  # a resumed run knows it from its metrics
@@ -58,18 +58,21 @@ def test_a_divergence_that_rises_is_told_and_not_taken_for_learned() -> None:
     assert fed(watch, lines(math=[0.2, 0.6, 0.9, 1.8], agent=[1.0, 0.5, 0.2, 0.1])) == [
         ("rising_divergence", 2, "math")
     ]
-    assert not watch.finished
+    assert not watch.finished and watch.learning == {"math", "agent"}
     (alarm,) = TeacherWatch(["math"], 1, 0.02).feed(1, {"kl/math": 0.2}) or watch.feed(5, {"kl/agent": 0.1})
     assert alarm.name == "plateau" and "give their places" in alarm.message
     (alarm,) = watch.feed(6, {"kl/math": 1.8})
-    assert alarm.message.endswith("this stage ends") and watch.finished == {"math", "agent"}
+    assert alarm.message.endswith("this stage ends") and watch.learning == {
+        "math"
+    }  # its last step is theirs who were last
+    assert watch.finished.keys() == {"math", "agent"}
 
 
 def test_estimates_around_zero_are_a_plateau_and_no_rise() -> None:
     watch = TeacherWatch(["math", "agent"], 2, 0.02)
     given = lines(math=[-0.001, -0.001, -0.001, -0.001], agent=[-0.0005, -0.0005, 0.002, 0.001])
     assert [name for name, *_ in fed(watch, given)] == ["plateau", "plateau"]
-    assert watch.finished == {"math", "agent"}
+    assert watch.finished.keys() == {"math", "agent"}
     assert fed(TeacherWatch(["math"], 1, 0.02), lines(math=[-0.2, -0.05])) == [("rising_divergence", 2, "math")]
 
 
@@ -106,10 +109,10 @@ def test_an_adapter_is_the_same_teacher_wherever_its_base_lies(tmp_path: Path) -
 
 def test_what_is_finished_gives_its_place_to_the_others() -> None:
     rows = [{"domain": name, "prompt": place} for place, name in enumerate(["math", "agent", "agent", "code", "math"])]
-    got = unfinished(rows, {"agent"})
+    got = unfinished(rows, {"math", "code"})
     assert [row["prompt"] for row in got] == [0, 3, 4, 0, 3]
     assert len({id(row) for row in got}) == 5  # each is given a sample of its own
-    assert unfinished(rows, set(NAMES)) == rows and unfinished(rows, ()) == rows
+    assert unfinished(rows, ()) == rows and unfinished(rows, set(NAMES)) == rows
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
