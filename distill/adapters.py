@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
-from peft.utils import load_peft_weights
 
 from distill.head import Head
 from distill.residence import Residence
@@ -44,7 +43,7 @@ def is_plain(folder: Path) -> bool:
     others = [own.name for own in fields(config) if own.name not in UNDERSTOOD]
     if any(getattr(config, name) != getattr(plain, name) for name in others):
         return False
-    names = load_peft_weights(str(folder), device="cpu")
+    names = models.adapter_weights(folder)
     tables = tuple(table + ROWS for table in TABLES)
     return all(name.endswith((A, B, *tables)) and "lm_head.lora" not in name for name in names)
 
@@ -58,6 +57,8 @@ class AdapterTeachers:
         """`dtype` is that of the adapters' products, `device` the one that the student computes on."""
         self.student, self.teacher_ids = student, list(folders)
         adapters = [_Adapter.read(folder) for folder in folders.values()]
+        for folder, own in zip(folders.values(), adapters, strict=True):
+            own.check_layers(student, folder)
         self._deltas = {
             path: (
                 _stacked([own.a.get(path) for own in adapters], dtype),
@@ -156,14 +157,20 @@ class _Adapter:
             return cls({}, {}, {})  # the base itself
         config = LoraConfig.from_pretrained(str(folder))
         assert isinstance(config, LoraConfig)
-        tensors = {name.removeprefix(PREFIX): own for name, own in load_peft_weights(str(folder), device="cpu").items()}
+        tensors = {name.removeprefix(PREFIX): own for name, own in models.adapter_weights(folder).items()}
         models.check_finite(tensors, folder)
+        a, b = ({n.removesuffix(end): own for n, own in tensors.items() if n.endswith(end)} for end in (A, B))
+        if odd := [path for path in {**a, **b} if path not in a or path not in b or len(a[path]) != b[path].shape[1]]:
+            raise ValueError(
+                f"{folder}: lora_A and lora_B of {min(odd)} do not go together, or one is missing; copy or save the "
+                "adapter again"
+            )
         scaling = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
         tables = config.trainable_token_indices or {}
         tables = tables if isinstance(tables, dict) else {"embed_tokens": tables}
         return cls(
-            {name.removesuffix(A): own for name, own in tensors.items() if name.endswith(A)},
-            {name.removesuffix(B): own.float().T * scaling for name, own in tensors.items() if name.endswith(B)},
+            a,
+            {path: own.float().T * scaling for path, own in b.items()},
             {
                 table: (torch.tensor(ids), own)
                 for table, ids in tables.items()
@@ -171,6 +178,18 @@ class _Adapter:
                 if name.endswith(table + ROWS)
             },
         )
+
+    def check_layers(self, student: PeftModel, folder: Path) -> None:
+        """Raise `ValueError` where the base has no such layer, or one of another width."""
+        layers: dict[str, Any] = dict(student.named_modules())
+        for path in self.a:
+            layer, own = layers.get(PREFIX + path), (self.a[path].shape[1], self.b[path].shape[1])
+            theirs = (layer.in_features, layer.out_features) if layer else None
+            if own != theirs:
+                raise ValueError(
+                    f"{folder}: its layer {path} has widths {own}, and the base has {theirs or 'no such layer'}; it is "
+                    "of another model: train it on this one's base"
+                )
 
 
 @dataclass(frozen=True)

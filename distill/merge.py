@@ -5,7 +5,7 @@ PEFT's `cat`: their matrices side by side, with the sum of their ranks, which is
 adds to the base. PEFT's `linear`, `ties` and `dare_*` of adapters merge the two factors apart, and the product of sums
 is not the sum of products; its `*_svd` cut the sum down to a lower rank. So for all else an adapter is first merged
 into its base, and whole weights are merged, parameter by parameter, with no more in memory than the result and one
-parameter of each model.
+parameter of each model, once one of them has been loaded to see that it is whole.
 """
 
 import shutil
@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import save_torch_state_dict
-from peft import PeftConfig, PeftModel
-from safetensors import safe_open
+from peft import PeftConfig
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
 from distill.adapters import is_plain
@@ -74,15 +74,11 @@ def merge_adapters(folders: Mapping[str, Path], config: MergeConfig, target: Pat
     parts = list(zip(config.models, weights, strict=True))
     if models.is_adapter(folders[config.from_]) and of_origin:
         parts.append((config.from_, of_origin))
-    base = models.load_model(models.base_of(folders[config.from_]), "float32")
+    model = models.load_model(models.base_of(folders[config.from_]), "float32")
     names = [f"part{place}" for place in range(len(parts))]
-    model: Any = None
     for name, (stage, _) in zip(names, parts, strict=True):
         Stored(stage, folders[stage]).check_finite()
-        if model is None:
-            model = PeftModel.from_pretrained(base, str(folders[stage]), adapter_name=name)
-        else:
-            model.load_adapter(str(folders[stage]), adapter_name=name)
+        model = models.with_adapter(model, folders[stage], name)
     # PEFT copies these settings with lora_alpha = r, a scale of 1, and to the root of r it would be another
     model.peft_config[names[0]].use_rslora = False
     model.add_weighted_adapter(names, [weight for _, weight in parts], "default", combination_type="cat")
@@ -94,6 +90,7 @@ def merge_whole(folders: Mapping[str, Path], config: MergeConfig, seed: int, tar
     scratch = target / "whole"
     stored = {name: Stored(name, _whole(folder, scratch / name)) for name, folder in folders.items()}
     origin, parts = stored[config.from_], [stored[name] for name in config.models]
+    models.load_model(parts[0].folder, "bfloat16")  # raises where its settings ask for more than it holds
     check_shapes(parts[0], origin)  # which may hold more: a tied head that was written twice
     for other in parts[1:]:
         check_shapes(parts[0], other)
@@ -144,7 +141,10 @@ class Stored:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
         start = "adapter_model" if models.is_adapter(folder) else "model"
-        files = [safe_open(path, "pt") for path in sorted(folder.glob(f"{start}*.safetensors"))]
+        try:
+            files = [safe_open(path, "pt") for path in sorted(folder.glob(f"{start}*.safetensors"))]
+        except SafetensorError as error:
+            raise ValueError(f"models: {name!r} in {folder}: {models.UNREADABLE.format(error)}") from error
         if not files:
             raise ValueError(f"models: {name!r} has no safetensors in {folder}; save its weights as such")
         self._files: dict[str, Any] = {key: file for file in files for key in file.keys()}  # noqa: SIM118

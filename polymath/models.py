@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ADAPTER_FILE = "adapter_config.json"
 NEEDS_BITSANDBYTES = "lora.load_in_4bit needs bitsandbytes: pip install 'polymath[qlora]'"
+UNREADABLE = "its weights cannot be read ({}); copy or save them again"
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -109,33 +110,77 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return AutoTokenizer.from_pretrained(folder, padding_side="left")
 
 
-def load_whole(folder: Path) -> Any:
-    """The `PreTrainedModel` of a folder as it was saved, in the type that its weights have."""
+def load_whole(folder: Path, **settings: Any) -> Any:
+    """The `PreTrainedModel` of a folder, as it was saved where no settings of transformers say otherwise.
+
+    Raises `ValueError` where weights cannot be read, or are not all there: transformers draws those that a file lacks.
+    """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, **{"dtype": "auto"} | settings
+        )
+    except SafetensorError as error:
+        raise ValueError(f"{folder}: {UNREADABLE.format(error)}") from error
+    model, told = loaded
+    _check_complete(told["missing_keys"], folder)
+    return model
 
 
 def load_model(folder: Path, dtype: Dtype, *, trainable: bool = False, bits: Any = None) -> Any:
     """The `PreTrainedModel` of a folder, or the `PeftModel`: an adapter on its base, of which nothing else trains.
 
     `bits` is a configuration of transformers for a base of fewer bits (see `four_bits`). Raises `ValueError` where
-    weights are not finite.
+    weights are not finite, and as `load_whole` does.
     """
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     # Both defaults of transformers would hurt here: the type that it finds in the checkpoint, and on a CPU the fused
     # attention, whose backward is the slower one on short rows
     attention = "sdpa" if torch.cuda.is_available() else "eager"
-    model = AutoModelForCausalLM.from_pretrained(
+    model = load_whole(
         base_of(folder), dtype=getattr(torch, dtype), attn_implementation=attention, quantization_config=bits
     )
     if is_adapter(folder):
-        model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+        model = with_adapter(model, folder, trainable=trainable)
     check_finite(dict(model.named_parameters()), folder)
     return model
+
+
+def with_adapter(model: Any, folder: Path, name: str = "default", *, trainable: bool = False) -> Any:
+    """The `PeftModel` of a base, or of one that has other adapters, and an adapter. Raises as `load_whole` does."""
+    from peft import PeftModel
+    from peft.utils import get_peft_model_state_dict
+
+    found = adapter_weights(folder).keys()
+    if isinstance(model, PeftModel):
+        model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+    else:
+        model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
+    due = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False).keys()
+    _check_complete(due - found, folder)
+    return model
+
+
+def adapter_weights(folder: Path) -> dict[str, "torch.Tensor"]:
+    """Of an adapter, as PEFT names them, on the host. `ValueError` where they cannot be read."""
+    from peft.utils import load_peft_weights
+    from safetensors import SafetensorError
+
+    try:
+        return load_peft_weights(str(folder), device="cpu")
+    except SafetensorError as error:
+        raise ValueError(f"{folder}: {UNREADABLE.format(error)}") from error
+
+
+def _check_complete(missing: Collection[str], folder: Path) -> None:
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(
+            f"{folder}: its weights lack {min(missing)}{more}, which its settings ask for; copy or save them again"
+        )
 
 
 def check_finite(weights: Mapping[str, "torch.Tensor"], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What people might have judged, for judge_comparisons.yaml: answers to sums, each right or a slip away, and which it is.
+"""What people might have judged, for judge_comparisons.yaml: answers to sums, right or a slip away, and which they are.
 
 python docs/results/comparisons.py COUNT > FILE.jsonl
 
