@@ -112,10 +112,11 @@ def divergence(
 
     Hidden states are `[N, H]`, of widths that may differ; both heads have the vocabulary V. `ValueError` where they
     have not, and where settings or lengths make no sense. Products are of the autocast's type, everything else is
-    float32. `rows` is how many tokens have logits at a time: as many as there is room for where not given. An
-    `estimate` takes the place of the exact divergence, and with a `reference` the teacher is extrapolated. `tokens_N`
-    were drawn from the student: estimates look at them, and `advantages_N` make them likelier or less likely, by the
-    gradient of `-advantages_N * token_weights_N * log p(tokens_N)`. `head_gradients` gather what the head learns here,
+    float32. Logits have to be finite: what no model may say has a bias of -1e4 (say), not of -inf. `rows` is how many
+    tokens have logits at a time: as many as there is room for where not given. An `estimate` takes the place of the
+    exact divergence, and with a `reference` the teacher is extrapolated. `tokens_N` were drawn from the student:
+    estimates look at them, and `advantages_N` make them likelier or less likely, by the gradient of
+    `-advantages_N * token_weights_N * log p(tokens_N)`. `head_gradients` gather what the head learns here,
     and attach it to the sum of several losses; this one has no gradient to the head then.
     """
     if student.weight_VH.shape[0] != teacher.weight_VH.shape[0]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from polymath.stage import BASE, StageConfig
+from polymath.stage import BASE, Seed, StageConfig
 
 Method = Literal["linear", "task_arithmetic", "ties", "dare_linear", "dare_ties"]  # PEFT's
 SPARSE = ("ties", "dare_linear", "dare_ties")  # keep a fraction of what the models learned
@@ -43,7 +43,7 @@ class MergeConfig(StageConfig):
     density: float | None = Field(
         default=None, gt=0, le=1, description="Fraction of each parameter's changes that `ties` and `dare_*` keep."
     )
-    seed: int | None = Field(default=None, description="Of what `dare_*` drops; the recipe's where not given.")
+    seed: Seed | None = Field(default=None, description="Of what `dare_*` drops; the recipe's where not given.")
 
     @model_validator(mode="after")
     def _density_goes_with_a_sparse_method(self) -> "MergeConfig":

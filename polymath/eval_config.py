@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt
 
 from polymath.engine.config import EngineConfig
 from polymath.hardware import multiplies_in_bfloat16
-from polymath.stage import StageConfig
+from polymath.stage import Seed, StageConfig
 
 
 class EvalConfig(StageConfig, EngineConfig):
@@ -22,7 +22,7 @@ class EvalConfig(StageConfig, EngineConfig):
         default_factory=multiplies_in_bfloat16,
         description="bfloat16 products. By default where the machine has it.",
     )
-    seed: int | None = Field(default=None, description="The recipe's seed where not given.")
+    seed: Seed | None = Field(default=None, description="The recipe's seed where not given.")
 
     def parents(self) -> tuple[str, ...]:
         return self.models

@@ -24,7 +24,7 @@ from polymath.places import FOLDER
 from polymath.references import check_files, check_references
 from polymath.sandbox_config import SandboxConfig
 from polymath.source import Location, Problem, RecipeError, Source, nearest, shown
-from polymath.stage import BASE, ModeConfig, ModelStageConfig, Modes, StageConfig
+from polymath.stage import BASE, ModeConfig, ModelStageConfig, Modes, Seed, StageConfig
 from polymath.strict import StrictModel
 from rewards import REWARD_TYPES, PythonReward
 from rl.config import GrpoConfig
@@ -46,7 +46,7 @@ class Recipe(StrictModel):
     """One run: a model, its domains and think modes, and the stages that train it."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$", description="Names the run's folder.")
-    seed: int = Field(default=0, ge=0, description="Seed of every stage that has none of its own.")
+    seed: Seed = Field(default=0, description="Seed of every stage that has none of its own.")
     model: ModelConfig
     chat: Literal["v4", "native"] = Field(
         default="v4",

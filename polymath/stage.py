@@ -16,6 +16,7 @@ from polymath.run_dir import StageDir
 from polymath.strict import StrictModel
 
 ALL_LINEAR = "all-linear"  # of `lora.target_modules`
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 BASE = "base"  # the name under which stages refer to the recipe's model
 
 
@@ -180,7 +181,7 @@ class TrainingConfig(StageConfig):
     dtype: Dtype = Field(default="float32", description="Type of the weights while training; autocast is `bf16`.")
     save_steps: PositiveInt = Field(default=50, description="Steps from one checkpoint to the next.")
     logging_steps: PositiveInt = 5
-    seed: int | None = Field(default=None, description="The recipe's seed where not given.")
+    seed: Seed | None = Field(default=None, description="The recipe's seed where not given.")
     lora: LoraConfig | None = Field(default=None, description="Train an adapter; an adapter in `from` goes on.")
 
     def parents(self) -> tuple[str, ...]:
