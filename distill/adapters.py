@@ -184,7 +184,7 @@ class _Adapter:
         layers: dict[str, Any] = dict(student.named_modules())
         for path in self.a:
             layer, own = layers.get(PREFIX + path), (self.a[path].shape[1], self.b[path].shape[1])
-            theirs = (layer.in_features, layer.out_features) if layer else None
+            theirs = (layer.in_features, layer.out_features) if layer is not None else None
             if own != theirs:
                 raise ValueError(
                     f"{folder}: its layer {path} has widths {own}, and the base has {theirs or 'no such layer'}; it is "

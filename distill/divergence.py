@@ -134,7 +134,7 @@ def divergence(
     if tokens_N is None and (estimate is not None or advantages_N is not None):
         raise ValueError("an estimate, and advantages_N, look at the tokens that were drawn: give tokens_N as well")
     terms = Terms(beta, temperature, Finish(student.scale, student.softcap), Finish(teacher.scale, teacher.softcap))
-    rows = rows or rows_at_once(student.weight_VH.shape[0], student_NH, is_extrapolated=reference is not None)
+    rows = rows or rows_at_once(bytes_of_logits(student.weight_VH.shape[0], student_NH, reference), student_NH)
     tokens = Tokens(token_weights_N.float(), tokens_N, advantages_N)
     kernel = estimate or _kernel(student_NH)
     if not student_NH.is_cuda:
@@ -150,16 +150,19 @@ def divergence(
     return Divergence(loss if head_gradients else gathered.attached(loss), *told)
 
 
-def rows_at_once(vocabulary: int, hidden_NH: torch.Tensor, *, is_extrapolated: bool = False) -> int:
-    """Tokens whose logits, of both models, take the room that is given to them, or a quarter of what is free.
+def bytes_of_logits(vocabulary: int, hidden_NH: torch.Tensor, reference: Reference | None = None) -> int:
+    """Of one token, of both models; an extrapolated teacher's are made of two models', in float32."""
+    size = product_type(hidden_NH).itemsize
+    return vocabulary * (2 * size if reference is None else 3 * size + 12)
 
-    An extrapolated teacher's are made of two models', in float32.
-    """
-    device, size = hidden_NH.device, product_type(hidden_NH).itemsize
+
+def rows_at_once(each: int, hidden_NH: torch.Tensor) -> int:
+    """Tokens whose logits, of so many bytes each, take the room that is given to them, or a quarter of what is free."""
+    device = hidden_NH.device
     room = ROOM.get(device.type, ROOM["cpu"])
     if device.type == "cuda":
         room = min(room, _free(device, int(time.monotonic())) // 4)
-    most = int(room / ((3 * size + 12 if is_extrapolated else 2 * size) * vocabulary))
+    most = int(room / each)
     if most < ALIGNED:
         return max(LEAST_ROWS, most)
     # Parts as large as one another: each takes the memory of the one before

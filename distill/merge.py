@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub import save_torch_state_dict
 from peft import PeftConfig
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import AutoConfig
 
 from distill.adapters import is_plain
@@ -90,7 +90,7 @@ def merge_whole(folders: Mapping[str, Path], config: MergeConfig, seed: int, tar
     scratch = target / "whole"
     stored = {name: Stored(name, _whole(folder, scratch / name)) for name, folder in folders.items()}
     origin, parts = stored[config.from_], [stored[name] for name in config.models]
-    models.load_model(parts[0].folder, "bfloat16")  # raises where its settings ask for more than it holds
+    models.load_whole(parts[0].folder)  # raises where its settings ask for more than it holds
     check_shapes(parts[0], origin)  # which may hold more: a tied head that was written twice
     for other in parts[1:]:
         check_shapes(parts[0], other)
@@ -141,10 +141,8 @@ class Stored:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
         start = "adapter_model" if models.is_adapter(folder) else "model"
-        try:
+        with models.reading(f"models: {name!r} in {folder}"):
             files = [safe_open(path, "pt") for path in sorted(folder.glob(f"{start}*.safetensors"))]
-        except SafetensorError as error:
-            raise ValueError(f"models: {name!r} in {folder}: {models.UNREADABLE.format(error)}") from error
         if not files:
             raise ValueError(f"models: {name!r} has no safetensors in {folder}; save its weights as such")
         self._files: dict[str, Any] = {key: file for file in files for key in file.keys()}  # noqa: SIM118

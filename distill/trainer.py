@@ -102,8 +102,8 @@ class MultiTeacherTrainer(RolloutMixin, DistillationTrainer):
 
     @property
     def has_learned_all(self) -> bool:
-        """Whether no domain's divergence falls any more: the stage ends before its last step."""
-        return self.watch.finished.keys() >= {*self.teacher_ids}
+        """Whether the stage ends before its last step."""
+        return self.watch.is_over
 
     def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> list[list[int]]:
         return [episode.ids for episode in self._episodes]

@@ -30,6 +30,11 @@ class TeacherWatch:
         self._compared = len(teacher_ids) == 1  # there is none to compare it with
 
     @property
+    def is_over(self) -> bool:
+        """Whether no domain's divergence falls any more."""
+        return self.finished.keys() >= self._seen.keys()
+
+    @property
     def learning(self) -> set[str]:
         """Who is not finished; once all are, whoever was last."""
         last = max(self.finished.values(), default=0)
@@ -76,8 +81,7 @@ class TeacherWatch:
                 ))  # fmt: skip
             if bound <= latest <= most:
                 self.finished[teacher_id] = step
-                is_last = self.finished.keys() >= self._seen.keys()
-                then = "this stage ends" if is_last else "its domain's prompts give their places to the others'"
+                then = "this stage ends" if self.is_over else "its domain's prompts give their places to the others'"
                 yield Alarm("plateau", step, teacher_id, latest, bound, (
                     f"step {step}: the divergence from teacher {teacher_id!r} falls no more, {latest:.3g} nats after "
                     f"{before:.3g}: {then}"

@@ -30,14 +30,14 @@ def unfit(jobs: Sequence[StageJob], done: Sequence[str]) -> list[Problem]:
     """What in stages that are not done cannot be, and what it would have to be."""
     known, tokenizer_of = {job.name: job for job in jobs}, cache(models.load_tokenizer)
     found: dict[Problem, None] = {}
-    for job in jobs:
+    for job in (own for own in jobs if own.name not in done):
         model = origin(job, known).files.model
-        if isinstance(job.config, TrainingConfig) and job.name not in done and model.exists():
+        if isinstance(job.config, TrainingConfig) and model.exists():
             tokenizer = tokenizer_of(model)
             form = format_for(job.chat, tokenizer)
             rows = draw_rows(job, form, min(job.config.row_count(), ROWS))
             found |= dict.fromkeys([*_lengths(job, rows, tokenizer), *_judge(job, tokenizer, form)])
-        found |= dict.fromkeys(_teachers(job, known)) if job.name not in done else {}
+        found |= dict.fromkeys(_teachers(job, known))
     return [*found, *unknown_targets(jobs, done)]
 
 

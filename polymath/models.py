@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 ADAPTER_FILE = "adapter_config.json"
 NEEDS_BITSANDBYTES = "lora.load_in_4bit needs bitsandbytes: pip install 'polymath[qlora]'"
-UNREADABLE = "its weights cannot be read ({}); copy or save them again"
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -115,15 +115,12 @@ def load_whole(folder: Path, **settings: Any) -> Any:
 
     Raises `ValueError` where weights cannot be read, or are not all there: transformers draws those that a file lacks.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    try:
+    with reading(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, output_loading_info=True, **{"dtype": "auto"} | settings
         )
-    except SafetensorError as error:
-        raise ValueError(f"{folder}: {UNREADABLE.format(error)}") from error
     model, told = loaded
     _check_complete(told["missing_keys"], folder)
     return model
@@ -167,12 +164,20 @@ def with_adapter(model: Any, folder: Path, name: str = "default", *, trainable: 
 def adapter_weights(folder: Path) -> dict[str, "torch.Tensor"]:
     """Of an adapter, as PEFT names them, on the host. `ValueError` where they cannot be read."""
     from peft.utils import load_peft_weights
+
+    with reading(folder):
+        return load_peft_weights(str(folder), device="cpu")
+
+
+@contextmanager
+def reading(what: object) -> Iterator[None]:
+    """Raise `ValueError` that names what is read where a file of weights is cut off, or none."""
     from safetensors import SafetensorError
 
     try:
-        return load_peft_weights(str(folder), device="cpu")
+        yield
     except SafetensorError as error:
-        raise ValueError(f"{folder}: {UNREADABLE.format(error)}") from error
+        raise ValueError(f"{what}: its weights cannot be read ({error}); copy or save them again") from error
 
 
 def _check_complete(missing: Collection[str], folder: Path) -> None:

@@ -57,6 +57,13 @@ _ROWS: dict[Any, list[tuple[int, int]]] = {}
 _tokenizer = cache(models.load_tokenizer)
 
 
+def _traced(folder: Path, training: Training, batch: MicroBatch | None) -> Learner:
+    key = (folder, str(training), batch)
+    if key not in _TRACED:
+        _TRACED[key] = trace(AutoConfig.from_pretrained(folder), training, batch)
+    return _TRACED[key]
+
+
 @dataclass
 class _Stage:
     """One stage that trains or scores, seen from outside."""
@@ -131,10 +138,8 @@ class _Stage:
             four_bits=quantized,
         )
         batch = None if isinstance(self.config, EvalConfig) else self._batch()
-        key = (self.folder, str(training), batch)
-        if key not in _TRACED:
-            _TRACED[key] = trace(self.architecture, training, batch)
-        return _TRACED[key].in_four_bits() if quantized else _TRACED[key]
+        traced = _traced(self.folder, training, batch)
+        return traced.in_four_bits() if quantized else traced
 
     def _batch(self) -> MicroBatch:
         return MicroBatch(
@@ -249,10 +254,7 @@ class _Stage:
             return self.learner
         dtype = getattr(torch, getattr(self.config, "dtype", "float32"))
         alone = Training(dtype, None, self.config.bf16, checkpointing=False, on_gpu=self.machine.on_gpu)
-        key = (folder, str(alone), None)
-        if key not in _TRACED:
-            _TRACED[key] = trace(AutoConfig.from_pretrained(folder), alone, None)
-        return _TRACED[key]
+        return _traced(folder, alone, None)
 
     def _shares_base(self, name: str) -> bool:
         """Whether it is an adapter, or the model itself that this stage's adapter sits on."""

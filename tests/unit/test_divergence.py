@@ -15,7 +15,7 @@ from transformers import (
     GraniteForCausalLM,
 )
 
-from distill.divergence import Divergence, divergence, rows_at_once
+from distill.divergence import Divergence, Reference, bytes_of_logits, divergence, rows_at_once
 from distill.estimates import estimate_named
 from distill.head import Head, HeadGradients
 
@@ -208,12 +208,17 @@ def test_two_vocabularies_are_refused() -> None:
 
 
 def test_rows_fit_what_there_is() -> None:
+    def told(vocabulary: int, hidden_NH: torch.Tensor) -> int:
+        return rows_at_once(bytes_of_logits(vocabulary, hidden_NH), hidden_NH)
+
     many = torch.empty(4096, 1)
-    assert rows_at_once(32_768, many) == 512  # 128 MiB of float32 logits of two models
-    assert rows_at_once(32_768, many.bfloat16()) == 1024
-    assert rows_at_once(10**9, many) == 16 and rows_at_once(151_936, many) == 110
-    assert rows_at_once(32_768, many[:1100]) == 384 and rows_at_once(32_768, many[:600]) == 384  # in parts alike
-    assert rows_at_once(32_768, many[:0]) == rows_at_once(32_768, many[:90]) == 128
+    assert told(32_768, many) == 512  # 128 MiB of float32 logits of two models
+    assert told(32_768, many.bfloat16()) == 1024
+    assert told(10**9, many) == 16 and told(151_936, many) == 110
+    assert told(32_768, many[:1100]) == 384 and told(32_768, many[:600]) == 384  # in parts alike
+    assert told(32_768, many[:0]) == told(32_768, many[:90]) == 128
+    began = Reference(many, Head(torch.empty(32_768, 1)), 1.25)
+    assert bytes_of_logits(32_768, many, began) == 3 * bytes_of_logits(32_768, many)  # the teacher's are made of two
 
 
 SIZES: dict[str, Any] = {

@@ -62,9 +62,8 @@ def test_a_divergence_that_rises_is_told_and_not_taken_for_learned() -> None:
     (alarm,) = TeacherWatch(["math"], 1, 0.02).feed(1, {"kl/math": 0.2}) or watch.feed(5, {"kl/agent": 0.1})
     assert alarm.name == "plateau" and "give their places" in alarm.message
     (alarm,) = watch.feed(6, {"kl/math": 1.8})
-    assert alarm.message.endswith("this stage ends") and watch.learning == {
-        "math"
-    }  # its last step is theirs who were last
+    assert alarm.message.endswith("this stage ends") and watch.is_over
+    assert watch.learning == {"math"}  # the step that is left is theirs who were last
     assert watch.finished.keys() == {"math", "agent"}
 
 
