@@ -183,9 +183,15 @@ def test_samples_are_the_policys_within_their_limits(served: Served) -> None:
         assert len(sample.ids) == budget or sample.ids[-1] in own_stops
         assert len(sample.ids) <= budget and not set(sample.ids[:-1]) & set(own_stops) and sample.kept is None
     assert any(len(own.ids) < request.sampling.max_tokens for request, own in zip(requests, samples, strict=True))
-    written = "".join(served.tokenizer.decode(sample.ids) for sample in samples)
-    assert any(end in written for end in ENDS_OF_LINES)
     assert engine.generate([]) == []
+
+
+def test_what_ends_a_line_for_python_ends_no_message(served: Served) -> None:
+    requests = requests_of(Sampling(700, (), 2.0))  # some 19 of each end are among 5,600 tokens
+    samples = served.engine().generate(requests)
+    written = "".join(served.tokenizer.decode(sample.ids) for sample in samples)
+    assert all(end in written for end in ENDS_OF_LINES)
+    assert all(len(sample.ids) == 700 for sample in samples) and gap(served.model, requests, samples) < 1e-3
 
 
 def test_tokens_alone_are_the_same_tokens(served: Served) -> None:
