@@ -39,6 +39,15 @@ class Labelled(StrictModel):
             return [share(scores, self.rubric, self.criteria)]
         return [own / self.rubric.scale for own in scores]
 
+    def sides(self, scores: Sequence[int]) -> float | None:
+        """The share of the criteria that are known which are scored on their label's side of the scale."""
+        known = [
+            agree([score / self.rubric.scale], [label])
+            for score, label in zip(scores, self.criteria, strict=False)
+            if label is not None
+        ]
+        return sum(known) / len(known) if known else None
+
     def distance(self, scores: Sequence[int]) -> float:
         """How far the scores are from the labels, from 0 to 1: a mean over responses, or by weight over criteria."""
         if not self.criteria:
@@ -54,7 +63,8 @@ class Labelled(StrictModel):
 class Judgment(Verifier):
     """What a verdict is worth beside the labels, which are from 0 to 1 as scores are of their scale.
 
-    A verdict that cannot be read is worth the least.
+    A verdict that cannot be read is worth the least. `agrees` is a part, and `criteria`, the share of the criteria that
+    are known which it is right about.
     """
 
     name: Literal["judgment"] = "judgment"
@@ -83,7 +93,8 @@ class Judgment(Verifier):
             return Score(self._least(), {"agrees": 0.0}, (str(error),))
         agrees = agree(task.given(scores), labels)
         value = 1 - task.distance(scores) if self.form == "distance" else 1.0 if agrees else self._least()
-        return Score(value, {"agrees": float(agrees)}, () if agrees else ("another verdict",))
+        parts = {"agrees": float(agrees)} | ({} if (sides := task.sides(scores)) is None else {"criteria": sides})
+        return Score(value, parts, () if agrees else ("another verdict",))
 
 
 def agree(given: Sequence[float], labels: Sequence[float]) -> bool:

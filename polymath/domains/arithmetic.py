@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from polymath.domains.task import Message, Task, question, reply
+from polymath.domains.task import Judged, Message, Task, question, reply
 from polymath.strict import StrictModel
 
 Style = Literal["columns", "sums"]
@@ -42,6 +42,14 @@ class MathDomain(StrictModel):
         if self.min_operand > self.max_operand:
             raise ValueError(f"min_operand {self.min_operand} is above max_operand {self.max_operand}")
         return self
+
+    def judged(self, count: int, rng: random.Random) -> Judged:
+        """So many answers to one sum, of which one is right; a single one is so in half of the cases."""
+        task = self.draw(rng)
+        shown, right = self.answers(task, max(2, count), rng)
+        shown = shown[:count]  # of two answers one is shown alone, the right one or the other
+        labels = tuple(float(place == right) for place in range(count))
+        return Judged(task, tuple(shown), tuple(self.critique(task, own) for own in shown), labels)
 
     def answers(self, task: Task, count: int, rng: random.Random) -> tuple[list[str], int]:
         """So many different answers, each a slip away from another one, and which of them is right.

@@ -2,12 +2,13 @@
 
 import json
 import random
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from polymath.domains.arithmetic import MathDomain
-from polymath.domains.task import Task, question, reply
+from polymath.domains.task import Judged, Task, question, reply
+from polymath.domains.writing import WritingDomain
 from polymath.judging import Criterion, Rubric, judge_prompt, verdict
 from polymath.strict import StrictModel
 
@@ -17,15 +18,18 @@ RIGHT = Rubric(criteria=(Criterion(text="The answer is right."),))
 class JudgeDomain(StrictModel):
     """One response to a task of `of`, right in half of the tasks, or several, of which one is right.
 
-    A task is held out where its own domain's is.
+    A text is right that meets all of its criteria that can be checked; one that is judged alone meets more of them than
+    not, or fewer. A task is held out where its own domain's is.
     """
 
     reward: ClassVar[str] = "judgment"
 
     kind: Literal["judge"] = "judge"
-    of: MathDomain = Field(default=MathDomain(), description="The domain whose tasks are answered.")
+    of: Annotated[MathDomain | WritingDomain, Field(discriminator="kind")] = Field(
+        default=MathDomain(), description="The domain whose tasks are answered."
+    )
     responses: int = Field(default=1, ge=1, le=9, description="How many are shown at a time.")
-    rubric: Rubric = RIGHT
+    rubric: Rubric = Field(default=RIGHT, description="For tasks that have none of their own.")
     noise: float = Field(
         default=0.0,
         ge=0,
@@ -36,7 +40,7 @@ class JudgeDomain(StrictModel):
 
     @field_validator("of")
     @classmethod
-    def _shows_what_is_right(cls, of: MathDomain) -> MathDomain:
+    def _shows_what_is_right(cls, of: MathDomain | WritingDomain) -> MathDomain | WritingDomain:
         if of.slips:
             raise ValueError("slips would be in what a judge reasons, and not in the labels: leave it out")
         return of
@@ -49,19 +53,21 @@ class JudgeDomain(StrictModel):
         return rubric
 
     def draw(self, rng: random.Random) -> Task:
-        """One task with its responses; the label of a right one is 1."""
-        task = self.of.draw(rng)
-        shown, right = self.of.answers(task, max(2, self.responses), rng)
-        shown = shown[: self.responses]  # of two answers one is shown alone, the right one or the other
-        labels = [float(place == right) for place in range(self.responses)]
-        critiques = [self.of.critique(task, own) for own in shown]
-        own = [float(rng.randrange(2)) for _ in labels] if self.noise and rng.random() < self.noise else labels
-        scores = [round(score * self.rubric.scale) for score in own]
-        if self.responses == 1:
-            scores *= len(self.rubric.criteria)
+        """One task with its responses, and what each is worth."""
+        own = self.of.judged(self.responses, rng)
+        rubric = own.task.rubric or self.rubric
+        scores = [round(score * rubric.scale) for score in self._shown(own, len(rubric.criteria), rng)]
+        known = {"criteria": own.criteria} if own.criteria else {}
         return Task(
-            key=task.key,
-            messages=question(judge_prompt(self.rubric, task.messages[-1]["content"], shown)),
-            demonstration=(reply(verdict(scores), "\n".join(critiques)),),
-            answer=json.dumps({"labels": labels, "rubric": self.rubric.model_dump()}),
+            key=own.task.key,
+            messages=question(judge_prompt(rubric, own.task.messages[-1]["content"], own.responses)),
+            demonstration=(reply(verdict(scores), "\n".join(own.critiques)),),
+            answer=json.dumps({"labels": own.labels, "rubric": rubric.model_dump()} | known),
         )
+
+    def _shown(self, own: Judged, criteria: int, rng: random.Random) -> list[float]:
+        """The demonstration's scores, from 0 to 1; of what nobody knows, the highest one."""
+        labels = [1.0 if label is None else label for label in own.criteria or own.labels]
+        if self.noise and rng.random() < self.noise:
+            labels = [float(rng.randrange(2)) for _ in labels]
+        return labels if own.criteria or self.responses > 1 else labels * criteria

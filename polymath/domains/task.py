@@ -36,6 +36,20 @@ class Task:
         return self.demonstrations.get(mode, self.demonstration)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Responses to one task, what a judge of each reasons, and what each is worth, from 0 to 1.
+
+    `criteria` are what a single response is worth by each of the task's criteria, None where nobody knows.
+    """
+
+    task: Task
+    responses: tuple[str, ...]
+    critiques: tuple[str, ...]
+    labels: tuple[float, ...]
+    criteria: tuple[float | None, ...] = ()
+
+
 def question(text: str) -> tuple[Message, ...]:
     """A conversation of one question."""
     return ({"role": "user", "content": text},)

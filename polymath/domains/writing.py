@@ -7,12 +7,13 @@ The verifier is `writing`: the share of the criteria that can be checked and are
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from polymath.domains.task import Task, question, reply
+from polymath.domains.task import Judged, Task, question, reply
 from polymath.judging import Criterion, Rubric
 from polymath.strict import StrictModel
 
@@ -32,16 +33,67 @@ DAYS = "Monday|Tuesday|Wednesday|Thursday|Friday"
 FIRMS = "Alder & Sons|Bluefin Works|Corvus Tools|Dunmore Mills|Elmfield Dairy|Fjord Optics|Granite Press|Harrow Looms"
 TOWNS = "Aarhus|Bergamo|Coimbra|Dundee|Esbjerg|Freiburg|Ghent|Hexham|Izmir|Jena"
 PRODUCTS = "bicycle bells|garden shears|oat milk|reading glasses|wool blankets|wooden toys|water pumps|paper bags"
+# What makes a text too long, a sentence and a clause at a time
+KINDNESSES = (
+    " Do write to me if there is anything that I can do for you until then.| I would be glad to hear from you whenever "
+    "it suits you.| Please tell the others as well, if you happen to see them.| It was a pleasure to meet all of you "
+    "the last time.| We will find a way to make up for the trouble that this is.| Nothing else has changed, as far as "
+    "I can see from here."
+)
+PRAISE = (
+    ", with a care that is rarely seen today|, in a way that its neighbours admire|, as everybody in the town is glad "
+    "to tell|, and hopes to do so for a long time to come|, whatever the weather and the times may bring"
+)
+
+
+class _Criterion(NamedTuple):
+    """What is asked of a text, what checks it, and the facts that it is about, each with another that misses it."""
+
+    text: str
+    checks: Sequence[Mapping[str, Any]]
+    flaws: Mapping[str, str]
 
 
 class _Text(NamedTuple):
-    """A task in the making: each criterion with what checks it."""
+    """A task in the making; what is shown is the pattern with its facts."""
 
     key: str
     asked: str
-    shown: str
-    criteria: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
+    pattern: str
+    facts: Mapping[str, str]
+    criteria: Sequence[_Criterion]
     style: str
+
+    def task(self, scale: int, flaws: Mapping[str, str]) -> Task:
+        """With the rubric whose last criterion nothing checks, and a demonstration that has these flaws."""
+        criteria = (*(Criterion(text=own.text) for own in self.criteria), Criterion(text=self.style))
+        return Task(
+            key=self.key,
+            messages=question(self.asked),
+            demonstration=(reply(self.shown(flaws)),),
+            answer=json.dumps({"criteria": [own.checks for own in self.criteria]}),
+            rubric=Rubric(criteria=criteria, scale=scale),
+        )
+
+    def shown(self, flaws: Mapping[str, str]) -> str:
+        """The text, with these facts in the place of its own."""
+        return self.pattern.format_map({**self.facts, **flaws})
+
+    def flaws(self, missed: Collection[int], rng: random.Random) -> dict[str, str]:
+        """A flaw for each of these criteria, by place, so that they are missed, and no others are."""
+        return dict(rng.choice(sorted(self.criteria[place].flaws.items())) for place in missed)
+
+    def critique(self, flaws: Mapping[str, str]) -> str:
+        """How a judge of such a text reasons: of each criterion what is asked, what is found, and whether it is met."""
+        lines = []
+        for place, own in enumerate(self.criteria, 1):
+            if most := own.checks[0].get("max_words"):
+                asked, found = (f"{count} words" for count in (most, len(self.shown(flaws).split())))
+            else:
+                told = ([{**self.facts, **changed}[name].strip() for name in own.flaws] for changed in ({}, flaws))
+                asked, found = (", ".join(filter(None, facts)) or "nothing" for facts in told)
+            lines.append(f"{place}. {asked} / {found}: {'yes' if own.flaws.keys().isdisjoint(flaws) else 'no'}")
+        return "\n".join(lines)
 
 
 class WritingDomain(StrictModel):
@@ -52,46 +104,78 @@ class WritingDomain(StrictModel):
     kind: Literal["writing"] = "writing"
     texts: tuple[Kind, ...] = Field(default=("email", "summary"), min_length=1, description="Drawn for each task.")
     scale: int = Field(default=10, ge=1, le=1000, description="The highest score that its rubrics let a judge give.")
+    slips: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the demonstrations that miss one criterion or more: what is shown is not perfect, and "
+        "reinforcement has something to add. With any, the domain is for `sft` alone.",
+    )
 
     def draw(self, rng: random.Random) -> Task:
         """One text to write, with its rubric."""
-        text = {"email": _email, "summary": _summary}[rng.choice(self.texts)](rng)
-        criteria = (*(Criterion(text=own) for own, _ in text.criteria), Criterion(text=text.style))
-        return Task(
-            key=text.key,
-            messages=question(text.asked),
-            demonstration=(reply(text.shown),),
-            answer=json.dumps({"criteria": [checks for _, checks in text.criteria]}),
-            rubric=Rubric(criteria=criteria, scale=self.scale),
+        text = self._text(rng)
+        every = range(len(text.criteria))
+        missing = rng.randint(1, len(every)) if self.slips and rng.random() < self.slips else 0
+        return text.task(self.scale, text.flaws(rng.sample(every, missing), rng))
+
+    def judged(self, count: int, rng: random.Random) -> Judged:
+        """So many texts, of which one meets all criteria that can be checked; a single one most, or hardly any."""
+        text = self._text(rng)
+        every = range(len(text.criteria))
+        missing = [rng.randint(1, len(every)) for _ in range(count)]
+        missing[rng.randrange(count)] = 0 if count > 1 else rng.choice((0, 1, len(every) - 1, len(every)))
+        missed = [rng.sample(every, number) for number in missing]
+        flaws = [text.flaws(own, rng) for own in missed]
+        return Judged(
+            text.task(self.scale, {}),
+            tuple(map(text.shown, flaws)),
+            tuple(map(text.critique, flaws)),
+            tuple(1 - number / len(every) for number in missing),
+            (*(float(place not in missed[0]) for place in every), None) if count == 1 else (),
         )
+
+    def _text(self, rng: random.Random) -> _Text:
+        return {"email": _email, "summary": _summary}[rng.choice(self.texts)](rng)
 
 
 def _email(rng: random.Random) -> _Text:
-    sender, recipient = rng.sample(NAMES.split("|"), 2)
-    event, reason = _one(rng, EVENTS), _one(rng, REASONS)
+    sender, recipient, stranger = rng.sample(NAMES.split("|"), 3)
+    (event, other_event), (reason, other_reason) = _two(rng, EVENTS), _two(rng, REASONS)
     old, new = rng.sample(DAYS.split("|"), 2)
     most = rng.randrange(40, 80, 5)
-    hour = f"{rng.randrange(8, 18)}:{rng.choice(('00', '15', '30', '45'))}"
+    hour, other_hour = (f"{own}:{rng.choice(('00', '15', '30', '45'))}" for own in rng.sample(range(8, 18), 2))
     return _Text(
         key=f"writing email {recipient} {event} {new} {hour}",
         asked=f"Write an e-mail from {sender} to {recipient}: {event} moves from {old} to {new} at {hour}, because "
         f"{reason}. At most {most} words.",
-        shown=f"Dear {recipient},\n\n{event} will now be on {new} at {hour}, because {reason}. I am sorry for the late "
-        f"change, and hope that this suits you.\n\nKind regards,\n{sender}",
+        pattern="Dear {recipient},\n\n{event} will {now} be on {day} at {hour}, because {reason}. I am sorry for the "
+        "late change, and hope that this suits you.{more}\n\nKind regards,\n{sender}",
+        facts={"recipient": recipient, "event": event, "now": "now", "day": new, "hour": hour, "reason": reason,
+               "more": "", "sender": sender},
         criteria=(
-            (f"It addresses {recipient} in its first line and ends with the name of {sender}.",
-             ({"contains": recipient, "line": 0}, {"contains": sender, "line": -1})),
-            (f"It says that {event} is now on {new} at {hour}.",
-             ({"contains": event}, {"contains": new}, {"contains": hour})),
-            (f"It gives the reason: {reason}.", ({"contains": reason},)),
-            (f"It has at most {most} words.", ({"max_words": most},)),
+            _Criterion(
+                f"It addresses {recipient} in its first line and ends with the name of {sender}.",
+                ({"contains": recipient, "line": 0}, {"contains": sender, "line": -1}),
+                {"recipient": stranger, "sender": stranger},
+            ),
+            _Criterion(
+                f"It says that {event} is now on {new} at {hour}.",
+                ({"contains": event}, {"contains": new}, {"contains": hour}),
+                {"event": other_event, "now": "not", "day": old, "hour": other_hour},
+            ),
+            _Criterion(f"It gives the reason: {reason}.", ({"contains": reason},), {"reason": other_reason}),
+            _Criterion(
+                f"It has at most {most} words.", ({"max_words": most},), {"more": _more(rng, KINDNESSES, most)}
+            ),
         ),
         style="It is polite, and reads as one person writes to another.",
     )  # fmt: skip
 
 
 def _summary(rng: random.Random) -> _Text:
-    firm, town, product, founder = (_one(rng, bank) for bank in (FIRMS, TOWNS, PRODUCTS, NAMES))
+    (firm, other_firm), (product, other_product) = _two(rng, FIRMS), _two(rng, PRODUCTS)
+    town, founder = _one(rng, TOWNS), _one(rng, NAMES)
     most = rng.randrange(20, 40, 5)
     year = rng.randrange(1890, 1990)
     moved, people, now = year + rng.randrange(5, 30), rng.randrange(12, 90), rng.randrange(120, 900)
@@ -105,15 +189,39 @@ def _summary(rng: random.Random) -> _Text:
         key=f"writing summary {firm} {product} {year}",
         asked=f"Summarize in one sentence of at most {most} words what the firm is, what it makes and since when:\n\n"
         + " ".join(told),
-        shown=f"{firm} of {town} has made {product} since {year}.",
+        pattern="{firm} of {town}{shops} has made {product} since {year}{more}.",
+        facts={"firm": firm, "town": town, "shops": "", "product": product, "year": str(year), "more": ""},
         criteria=(
-            (f"It names {firm} and says that it makes {product}.", ({"contains": firm}, {"contains": product})),
-            (f"It says that this has been so since {year}.", ({"contains": str(year)},)),
-            ("It gives no number that the text does not have.", ({"numbers_of": [year, moved, people, now]},)),
-            (f"It has at most {most} words.", ({"max_words": most},)),
+            _Criterion(
+                f"It names {firm} and says that it makes {product}.",
+                ({"contains": firm}, {"contains": product}),
+                {"firm": other_firm, "product": other_product},
+            ),
+            _Criterion(
+                f"It says that this has been so since {year}.", ({"contains": str(year)},), {"year": str(moved)}
+            ),
+            _Criterion(
+                "It gives no number that the text does not have.",
+                ({"numbers_of": [year, moved, people, now]},),
+                {"shops": f" with {rng.randrange(2, 12)} shops"},
+            ),
+            _Criterion(f"It has at most {most} words.", ({"max_words": most},), {"more": _more(rng, PRAISE, most)}),
         ),
         style="It is one sentence, in words of its own, and reads well.",
     )  # fmt: skip
+
+
+def _more(rng: random.Random, bank: str, most: int) -> str:
+    """More words than `most`, in an order that is drawn."""
+    parts = bank.split("|")
+    rng.shuffle(parts)
+    ends = accumulate(map(len, map(str.split, parts)))
+    return "".join(parts[: 1 + sum(end <= most for end in ends)])
+
+
+def _two(rng: random.Random, bank: str) -> tuple[str, str]:
+    first, second = rng.sample(bank.split("|"), 2)
+    return first, second
 
 
 def _one(rng: random.Random, bank: str) -> str:

@@ -13,6 +13,7 @@ from polymath.completion import Completion
 from polymath.domains import JudgeDomain, held_out_tasks, training_tasks
 from polymath.domains.arithmetic import MathDomain
 from polymath.domains.judge import RIGHT
+from polymath.domains.writing import WritingDomain
 from polymath.judging import Criterion, Rubric, judge_prompt, read_verdict, share, verdict, without_scores
 from polymath.sandbox_config import SandboxConfig
 from rewards import open_bench
@@ -93,6 +94,7 @@ def test_the_middle_is_the_middle_however_weights_round() -> None:
         ({"rubric": {"criteria": []}}, "criteria"),
         ({"responses": 10}, "responses"),
         ({"of": {"kind": "math", "slips": 0.1}}, "slips would be in what a judge reasons"),
+        ({"of": {"kind": "writing", "slips": 0.1}}, "slips would be in what a judge reasons"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(settings: dict[str, Any], fault: str) -> None:
@@ -124,6 +126,29 @@ def test_what_a_judge_is_shown_is_right_where_the_label_says_so(responses: int, 
     assert len(set(rights)) == max(2, responses)  # every place, and for one response also none
     with open_bench(SandboxConfig()) as bench:
         check_gold({"judge": judge}, bench, 0)
+
+
+@pytest.mark.parametrize("responses", [1, 3])
+def test_a_judge_of_texts_goes_by_the_rubric_of_each(responses: int) -> None:
+    texts = WritingDomain(scale=5)
+    judge = JudgeDomain(of=texts, responses=responses)
+    for task in training_tasks(judge, 50, 0):
+        own = json.loads(task.answer)
+        assert task.messages[0]["content"].startswith("Judge ") and "from 0 to 5" in task.messages[0]["content"]
+        assert len(own["labels"]) == responses and len(own["rubric"]["criteria"]) == 5
+        assert len(own.get("criteria", [])) == (5 if responses == 1 else 0)
+    assert {t.key for t in held_out_tasks(judge, 50, 0)}.isdisjoint({t.key for t in training_tasks(texts, 500, 1)})
+    with open_bench(SandboxConfig()) as bench:
+        check_gold({"judge": judge}, bench, 0)
+
+
+def test_verdicts_at_random_say_nothing_of_a_text() -> None:
+    judge, honest = JudgeDomain(of=WritingDomain(scale=1), noise=1), 0.0
+    for seed in range(400):
+        task = judge.draw(random.Random(seed))
+        shown = read_verdict(task.demonstration[0]["content"], 5, 1)
+        honest += Labelled.model_validate_json(task.answer).sides(shown) or 0.0
+    assert honest / 400 == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("responses", [2, 3, 4])
@@ -168,16 +193,17 @@ def test_what_a_verdict_is_worth(
 
 
 @pytest.mark.parametrize(
-    ("content", "criteria", "agreement", "distance"),
+    ("content", "criteria", "agreement", "distance", "sides"),
     [
-        ("Scores: 10, 0", [1.0, None], 1, 1.0),
-        ("Scores: 0, 10", [1.0, None], 0, 0.0),
-        ("Scores: 10, 0", [1.0, 0.0], 1, 1.0),
-        ("Scores: 8, 8", [1.0, 0.0], 1, 1 - (3 * 0.2 + 0.8) / 4),
+        ("Scores: 10, 0", [1.0, None], 1, 1.0, 1),
+        ("Scores: 0, 10", [1.0, None], 0, 0.0, 0),
+        ("Scores: 10, 0", [1.0, 0.0], 1, 1.0, 1),
+        ("Scores: 8, 8", [1.0, 0.0], 1, 1 - (3 * 0.2 + 0.8) / 4, 0.5),
+        ("Scores: 5, 4", [1.0, 0.0], 0, 1 - (3 * 0.5 + 0.4) / 4, 0.5),
     ],
 )
 def test_of_what_nobody_knows_a_verdict_says_what_it_will(
-    content: str, criteria: list[float | None], agreement: float, distance: float
+    content: str, criteria: list[float | None], agreement: float, distance: float, sides: float
 ) -> None:
     task = {"labels": [1.0], "rubric": TWO.model_dump(), "criteria": criteria}
     completion = replace(_completion(content, [1.0]), answer=json.dumps(task))
@@ -185,6 +211,7 @@ def test_of_what_nobody_knows_a_verdict_says_what_it_will(
         for form, value in (("agreement", agreement), ("distance", distance)):
             (score,) = asyncio.run(Judgment.model_validate({"form": form})([completion], bench))
             assert score is not None and score.value == pytest.approx(value), form
+            assert score.parts == {"agrees": agreement, "criteria": sides}
 
 
 @pytest.mark.parametrize(

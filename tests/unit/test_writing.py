@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -75,6 +76,35 @@ def test_a_summary_is_held_against_its_text(text: str, missed: str, bench: Workb
     ]  # fmt: skip
     task = Task("", (), (), json.dumps({"criteria": checks}))
     assert "".join(place for place, met in score(task, text, bench).parts.items() if not met) == missed
+
+
+@pytest.mark.parametrize("kind", ["email", "summary"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_text_that_is_judged_misses_what_its_label_says(kind: Any, count: int, bench: Workbench) -> None:
+    domain, rng = WritingDomain(texts=(kind,)), random.Random(0)
+    seen: Counter[tuple[float, ...]] = Counter()
+    for _ in range(400):
+        own = domain.judged(count, rng)
+        for text, label, critique in zip(own.responses, own.labels, own.critiques, strict=True):
+            met = score(own.task, text, bench).parts
+            assert label == sum(met.values()) / len(met), text
+            lines = critique.split("\n")
+            assert [float(line.endswith(": yes")) for line in lines] == list(met.values()), critique
+            if count == 1:
+                assert own.criteria == (*met.values(), None)
+            seen[tuple(met.values())] += 1
+        assert count == 1 or sorted(own.labels)[-2] < max(own.labels) == 1
+    assert len(seen) == (10 if count == 1 else 16)  # all, most and hardly any of four criteria; with others each set
+    right = sum(number for met, number in seen.items() if sum(met) > 2) / seen.total()
+    assert count > 1 or 0.4 < right < 0.6
+
+
+def test_slips_are_the_share_of_texts_that_miss_something(bench: Workbench) -> None:
+    for slips in (0.0, 0.25, 1.0):
+        tasks = [WritingDomain(slips=slips).draw(random.Random(seed)) for seed in range(400)]
+        worth = [score(task, task.demonstration[-1]["content"], bench).value for task in tasks]
+        assert sum(own < 1 for own in worth) / 400 == pytest.approx(slips, abs=0.07)
+        assert slips == 0 or set(worth) >= {0, 0.25, 0.5, 0.75}
 
 
 FACTS = [
