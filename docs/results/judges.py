@@ -9,24 +9,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("seed", "stage", "sampled sums right: first, last five steps", "agreement: first, last look")
-COLUMNS += ("votes from step", "step, s", "judging, % of it", "held-out sums", "held-out verdicts")
+COLUMNS = ("seed", "stage", "verified worth of what is sampled, %: first, last five steps")
+COLUMNS += ("agreement: first, last look", "votes from step", "step, s", "judging, % of it")
+COLUMNS += ("held-out answers", "held-out verdicts", "criteria of these")
 
 
 def rows(run: Path) -> list[list[str]]:
-    """One for each stage whose verdicts were looked at, or whose sums the verifier rewarded."""
+    """One for each model that was scored, or that learned from a judge or a verifier."""
     seed = json.loads((run / "resolved.json").read_text())["seed"]
-    summary = run / "report/summary.json"
-    scores = json.loads(summary.read_text())["scores"] if summary.exists() else []
-    held_out = {(own["model"], own["domain"]): f"{100 * own['accuracy']:.1f}" for own in scores}
+    paths = {path.parent.name.partition("-")[2]: path for path in sorted(run.glob("*/metrics.jsonl"))}
     out = []
-    for path in sorted(run.glob("*/metrics.jsonl")):
+    for stage, path in paths.items():
         lines = [line for text in path.read_text().splitlines() if "time/step" in (line := json.loads(text))]
-        stage = path.parent.name.partition("-")[2]
-        if lines and "reward/verifier" in lines[0]:
-            models = [held_out.get((stage, domain), "") for domain in ("math", "judge")]
-            out.append([str(seed), stage, *told(lines), *models])
+        learned = told(lines) if lines and "reward/verifier" in lines[0] else []
+        held_out = scores(run, stage)
+        if learned or any(held_out):
+            out.append([str(seed), stage, *(learned or [""] * 5), *held_out])
     return out
+
+
+def scores(run: Path, model: str) -> list[str]:
+    """What held-out answers and verdicts are worth, in %, and the share of criteria judged right; '' for none."""
+    samples = [json.loads(text) for own in run.glob(f"*/scores/{model}.jsonl") for text in own.read_text().splitlines()]
+    judged = [own for own in samples if own["domain"] == "judge"]
+    answered = [own for own in samples if own["domain"] != "judge"]
+    by_criterion = any("criteria" in own.get("parts", {}) for own in judged)
+    criteria = [own["parts"].get("criteria", 0.0) for own in judged] if by_criterion else []
+    worth = ([row["reward"] for row in own] for own in (answered, judged))
+    return [f"{100 * statistics.mean(own):.1f}" if own else "" for own in (*worth, criteria)]
 
 
 def told(lines: list[dict[str, Any]]) -> list[str]:
