@@ -171,10 +171,21 @@ def share(scores: Sequence[int], rubric: Rubric, known: Sequence[float | None] =
 
     Where labels are `known` by criterion, None standing for what nobody knows, those alone count that have one.
     """
-    counts = [own is not None for own in known] or [True] * len(rubric.criteria)
-    # The middle of the scale is 0.5, however weights round
-    weights = [Fraction(own.weight) * own_counts for own, own_counts in zip(rubric.criteria, counts, strict=True)]
-    return float(sum(w * s for w, s in zip(weights, scores, strict=True)) / (sum(weights) * rubric.scale))
+    values = [Fraction(own, rubric.scale) for own in scores]
+    if known:
+        values = [None if label is None else own for own, label in zip(values, known, strict=True)]
+    return by_weight(values, rubric)
+
+
+def by_weight(values: Sequence[float | Fraction | None], rubric: Rubric) -> float:
+    """The mean of what a response is worth by each criterion, by weight, without those of which nobody knows (None)."""
+    known = [
+        (Fraction(own.weight), Fraction(value))
+        for own, value in zip(rubric.criteria, values, strict=True)
+        if value is not None
+    ]
+    # In fractions: the middle of the scale is 0.5, however weights round
+    return float(sum(weight * value for weight, value in known) / sum(weight for weight, _ in known))
 
 
 def read_votes(content: str, count: int, rubric: Rubric, known: Sequence[float | None] = ()) -> list[Vote]:

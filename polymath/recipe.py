@@ -5,6 +5,7 @@ starts, and every fault is reported at once, with file, line, field, what was fo
 """
 
 import graphlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -175,8 +176,8 @@ def _problem(fault: dict[str, Any], source: Source) -> Problem:
     if fault["type"] == "union_tag_not_found":
         return Problem((*location, "kind"), f"is missing; known are {', '.join(_kinds(location))}")
     if fault["type"] == "union_tag_invalid":
-        kind = str(fault["ctx"]["tag"])
-        return Problem((*location, "kind"), f"found {kind!r}{nearest(kind, _kinds(location))}")
+        kind, known = str(fault["ctx"]["tag"]), re.findall("'([^']+)'", fault["ctx"]["expected_tags"])
+        return Problem((*location, "kind"), f"found {kind!r}{nearest(kind, known)}")
     if fault["type"] == "literal_error":
         known = [option.strip("' ") for option in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
         return Problem(location, f"found {shown(given)}{nearest(str(given), known)}")

@@ -14,6 +14,7 @@ from rewards.sandbox import SandboxError
 from rewards.score import RewardError, Score, score_batch
 
 CHECKED = 32  # tasks of each domain
+SPOILT = "slips", "noise"  # fields of a domain whose demonstrations are not all right
 TRIED = 4  # and of these, so many with each reward of a stage
 
 
@@ -52,7 +53,7 @@ def check_gold(domains: Mapping[str, Domain], bench: Workbench, seed: int, count
         gold = gold_completions(name, domain, count, seed)
         scores = asyncio.run(bench.verify(gold))
         for completion, score in zip(gold, scores, strict=True):
-            _demand_full_marks(f"domain {name!r}: its verifier {domain.reward}", completion, score)
+            _demand_full_marks(f"domain {name!r}: its verifier {domain.reward}", completion, score, domain)
 
 
 def check_rewards(
@@ -70,17 +71,24 @@ def check_rewards(
             raise GoldError(f"reward {reward.name!r} applies to no row of this stage, whose domains have {verified}")
         for completion, score in zip(gold, scores, strict=True):
             if isinstance(reward, Verifier) and score is not None:
-                _demand_full_marks(f"reward {reward.name!r}, with the settings of this stage,", completion, score)
+                who = f"reward {reward.name!r}, with the settings of this stage,"
+                _demand_full_marks(who, completion, score, domains[completion.domain])
 
 
-def _demand_full_marks(who: str, completion: Completion, score: Score) -> None:
+def _demand_full_marks(who: str, completion: Completion, score: Score, domain: Domain) -> None:
     if score.value == 1.0:
         return
+    spoilt = [f"`{own}`" for own in SPOILT if getattr(domain, own, 0)]
+    remedy = (
+        f"{' and '.join(spoilt)} are for `sft` alone: give this stage a domain without"
+        if spoilt
+        else ("mend the domain or its verifier")
+    )
     why = "; ".join(score.faults) or "it names no fault"
     raise GoldError(
         f"{who} gives a demonstration {score.value:g} in place of 1 ({why}).\n"
         f"  demonstration: {completion.content[:300]!r}\n  answer: {completion.answer[:300]}\n"
-        f"  mend the domain or its verifier; nothing was trained"
+        f"  {remedy}; nothing was trained"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from polymath.completion import Completion
-from polymath.judging import Rubric, read_verdict, share
+from polymath.judging import Rubric, by_weight, read_verdict, share
 from polymath.strict import StrictModel
 from rewards.base import Verifier, Workbench
 from rewards.score import Score
@@ -33,6 +33,10 @@ class Labelled(StrictModel):
             raise ValueError("criteria knows of none: leave it out")
         return self
 
+    def worth(self) -> Sequence[float]:
+        """What each response is worth, from 0 to 1; where that is known by criterion, by the rubric's weights."""
+        return [by_weight(self.criteria, self.rubric)] if self.criteria else self.labels
+
     def given(self, scores: Sequence[int]) -> list[float]:
         """What a verdict's scores say of each response, from 0 to 1."""
         if len(self.labels) == 1:
@@ -52,12 +56,11 @@ class Labelled(StrictModel):
         """How far the scores are from the labels, from 0 to 1: a mean over responses, or by weight over criteria."""
         if not self.criteria:
             return sum(abs(a - b) for a, b in zip(self.given(scores), self.labels, strict=True)) / len(self.labels)
-        known = [
-            (own.weight, abs(score / self.rubric.scale - label))
-            for own, score, label in zip(self.rubric.criteria, scores, self.criteria, strict=True)
-            if label is not None
+        apart = [
+            None if label is None else abs(score / self.rubric.scale - label)
+            for score, label in zip(scores, self.criteria, strict=True)
         ]
-        return sum(weight * apart for weight, apart in known) / sum(weight for weight, _ in known)
+        return by_weight(apart, self.rubric)
 
 
 class Judgment(Verifier):
@@ -85,13 +88,12 @@ class Judgment(Verifier):
 
     def verify(self, completion: Completion, bench: Workbench) -> Score:
         task = Labelled.model_validate_json(completion.answer)
-        labels, rubric = task.labels, task.rubric
-        count = len(labels) if len(labels) > 1 else len(rubric.criteria)
+        several = len(task.labels) if len(task.labels) > 1 else 0
         try:
-            scores = read_verdict(completion.content, count, rubric.scale)
+            scores = read_verdict(completion.content, several or len(task.rubric.criteria), task.rubric.scale)
         except ValueError as error:
             return Score(self._least(), {"agrees": 0.0}, (str(error),))
-        agrees = agree(task.given(scores), labels)
+        agrees = agree(task.given(scores), task.worth())
         value = 1 - task.distance(scores) if self.form == "distance" else 1.0 if agrees else self._least()
         parts = {"agrees": float(agrees)} | ({} if (sides := task.sides(scores)) is None else {"criteria": sides})
         return Score(value, parts, () if agrees else ("another verdict",))

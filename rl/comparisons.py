@@ -1,6 +1,7 @@
 """Judgments that people have made, as a JSONL file: one task a line, with responses and what they are worth."""
 
 import json
+import random
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,12 @@ class Comparison(StrictModel):
     def worth(self) -> list[float]:
         """The label of each response."""
         return list(self.labels) or [float(place == self.best) for place in range(len(self.responses))]
+
+    def shuffled(self, rng: random.Random) -> "Comparison":
+        """The same in another order: in a file the best one may always come first."""
+        worth, order = self.worth(), rng.sample(range(len(self.responses)), len(self.responses))
+        moved = {"responses": tuple(self.responses[own] for own in order), "labels": tuple(worth[own] for own in order)}
+        return self.model_copy(update=moved | {"best": None})
 
 
 def read_comparisons(path: Path, rubric: Rubric | None) -> dict[int, Comparison]:

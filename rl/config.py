@@ -95,6 +95,13 @@ class GrpoConfig(RolloutConfig):
 
     @field_validator("rewards")
     @classmethod
+    def _something_is_rewarded(cls, rewards: tuple[RewardSetting, ...]) -> tuple[RewardSetting, ...]:
+        if not any(reward.weight for reward in rewards):
+            raise ValueError("the weight of each is 0, so that there is nothing to learn: give one of them another")
+        return rewards
+
+    @field_validator("rewards")
+    @classmethod
     def _correctness_counts_once(cls, rewards: tuple[RewardSetting, ...]) -> tuple[RewardSetting, ...]:
         names = {reward.name for reward in rewards}
         if {"verifier", "l1_max"} <= names:

@@ -3,7 +3,7 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -11,9 +11,10 @@ from polymath.chat import Format
 from polymath.completion import Completion
 from polymath.data import judging_row
 from polymath.domains.task import question
-from polymath.judging import Rubric, Vote, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
+from polymath.judging import Rubric, Vote, by_weight, judge_prompt, read_rubric, read_votes, rubric_prompt, unreadable
 from polymath.run_dir import StageDir, append_line, read_lines
 from rewards import RubricReward
+from rewards.score import Score
 from rl.comparisons import Comparison
 from rl.judge_config import JudgeSettings
 
@@ -140,11 +141,17 @@ class Dealer:
         row = self._asking(comparison.rubric, comparison.task, comparison.responses, comparison.worth())
         return row | {"of": ["" for _ in comparison.responses]}
 
-    def by_criterion(self, row: Batch, parts: Mapping[str, float]) -> tuple[float | None, ...]:
-        """What a verifier says of each criterion of a task's own rubric, None where it cannot; () where it does not."""
+    def known(self, row: Batch, score: Score) -> Labelled:
+        """A completion with what its verifier says of it, from 0 to 1.
+
+        Of a task's own rubric it may be known by criterion, each a part of the score: the rubric's weights count then.
+        """
         rubric = self.rubric(row) if row["sample"].rubric else None
         places = [str(place) for place in range(1, 1 + len(rubric.criteria))] if rubric else []
-        return tuple(parts.get(place) for place in places) if parts and parts.keys() <= {*places} else ()
+        if rubric and score.parts and score.parts.keys() <= {*places}:
+            criteria = tuple(map(score.parts.get, places))
+            return Labelled(row, by_weight(criteria, rubric), criteria)
+        return Labelled(row, min(max(score.value, 0.0), 1.0))
 
     def _hand(self, shown: Sequence[Batch], labels: Sequence[float], criteria: Sequence[float | None] = ()) -> Hand:
         rubric = self.rubric(shown[0])
@@ -177,11 +184,18 @@ def verdict_of(row: Batch) -> tuple[list[float], list[Vote]]:
     return answer["labels"], read_votes(own.content, count, rubric, answer.get("criteria", ()))
 
 
-def dealt(rows: Sequence[Batch], most: int, rng: random.Random) -> list[list[Batch]]:
-    """Rows in hands of at most so many, as equal as can be, which rows and in which order drawn."""
-    rows = rng.sample(list(rows), len(rows))
-    hands = -(-len(rows) // most)
-    return [rows[place::hands] for place in range(hands)]
+def dealt(rows: Sequence[Batch], size: int, rng: random.Random) -> list[list[Batch]]:
+    """Each row in a hand of so many, which rows and in which order drawn.
+
+    Hands are as large as those that looks are about, so that some rows may be in two; where there are too few rows for
+    one, all of them are a hand, but one alone has nothing to be compared with.
+    """
+    if len(rows) <= size:
+        return [rng.sample(rows, len(rows))] if len(rows) >= min(size, 2) else []
+    rows = rng.sample(rows, len(rows))
+    hands = [rows[start : start + size] for start in range(0, len(rows), size)]
+    lacking = rng.sample(rows[: len(rows) - len(hands[-1])], size - len(hands[-1]))
+    return [*hands[:-1], rng.sample(hands[-1] + lacking, size)]
 
 
 def in_turn(piles: Iterable[Sequence[T]], size: int) -> list[T]:

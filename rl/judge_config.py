@@ -118,6 +118,13 @@ class ExternalJudge(JudgeSettings):
     at_once: PositiveInt = Field(default=16, description="Calls at a time.")
     seconds: float = Field(default=120.0, gt=0, description="For one answer.")
 
+    @field_validator("url")
+    @classmethod
+    def _is_where_the_api_begins(cls, url: str) -> str:
+        if url.rstrip("/").endswith("/chat/completions"):
+            raise ValueError(f"found {url!r}; chat/completions is added to it: leave that out")
+        return url
+
     @model_validator(mode="after")
     def _reasons_as_it_likes(self) -> "ExternalJudge":
         if self.changes("think"):

@@ -70,7 +70,11 @@ class ExternalModel:
 
     def __init__(self, config: ExternalJudge) -> None:
         self.config = config
-        key = os.environ.get(config.api_key_env)
+        key = os.environ.get(config.api_key_env, "").strip()
+        if not (key.isascii() and key.isprintable()):  # httpx would tell it to whoever reads the log
+            raise ValueError(
+                f"judge.api_key_env: {config.api_key_env} holds what no key can, a line's end say: set it anew"
+            )
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(base_url=config.url, headers=headers, timeout=config.seconds)
         self.pool = ThreadPoolExecutor(config.at_once)
@@ -128,6 +132,8 @@ class ExternalModel:
             except httpx.TransportError as error:
                 said = f"{type(error).__name__}: {error}"
                 continue
+            except httpx.DecodingError as error:
+                raise _RefusedError(f"judge.url {self.config.url}: its answer cannot be unpacked: {error}") from error
             if status < 300:
                 return text
             said = f"{status}: {text[:300].strip()}"

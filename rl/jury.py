@@ -10,10 +10,12 @@ formula for this; what a verdict is worth is DeepSeek-GRM's or DeepSeekMath-V2's
 """
 
 import asyncio
+import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import cast
 
 import torch
@@ -57,9 +59,8 @@ class Jury:
         self.seconds = 0.0  # that the judge took, since somebody has asked for it
         self.comparisons = config.comparisons if isinstance(config, PolicyJudge) else None
         theirs = read_comparisons(self.comparisons, reward.rubric) if self.comparisons else {}
-        rows = {line: self.dealer.from_people(own) for line, own in theirs.items()}
-        self.from_people = {line: row for line, row in rows.items() if judge.fits(row)}
-        self.too_long = [line for line in rows if line not in self.from_people]
+        self.from_people = {line: own for line, own in theirs.items() if judge.fits(self.dealer.from_people(own))}
+        self.too_long = [line for line in theirs if line not in self.from_people]
         brings = [row for row in probe if row["rubric"] or reward.rubric or config.writes_rubrics]
         self.probe = brings or list(probe)  # in a domain without any rubric nothing is judged
         domains = list(dict.fromkeys(row["domain"] for row in self.probe))
@@ -113,7 +114,7 @@ class Jury:
             for row, own in zip(hand.shown, hand.votes(), strict=True):
                 _add_vote(row, own)
 
-    def tasks(self, rows: Sequence[Batch], count: int, rng: random.Random) -> list[Batch]:
+    def tasks(self, rows: Sequence[Batch], count: int, rng: random.Random) -> Iterator[Batch]:
         """`count` judging tasks or fewer, and behind them what else there is: from people, and of completions.
 
         Of completions those whose worth a verifier knows; of single ones, right and wrong in turn, in each domain: else
@@ -123,9 +124,11 @@ class Jury:
         own = in_turn(found.values(), 2 if self.config.responses == 1 else 1)
         own = self._fitting([self.dealer.labelled(hand).row for hand in own])
         drawn = rng.sample(list(self.from_people.values()), len(self.from_people))
+        theirs = (self.dealer.from_people(one.shuffled(rng)) for one in drawn)  # in another order each time
+        theirs = filter(self.judge.fits, theirs)
         share = self.config.comparisons_share if isinstance(self.config, PolicyJudge) else 0.0
         first = min(int(count * share + rng.random()), len(drawn))  # on the mean so many, however few tasks there are
-        return [*drawn[:first], *own[: count - first], *drawn[first:], *own[count - first :]]
+        return chain(islice(theirs, first), own[: count - first], theirs, own[count - first :])
 
     def rewards(self, rows: Sequence[Batch]) -> torch.Tensor:
         """`[B, rewards]`: what verdicts are worth beside their labels, NaN in all other rewards."""
@@ -185,7 +188,9 @@ class Jury:
             faults = list(dict.fromkeys(vote.fault for vote in votes if vote.fault))
             line = {"step": self.step, "purpose": purpose, "name": own.name, "of": row["of"], "asked": row["asked"]}
             line |= {"reasoning": own.reasoning, "content": own.content, "labels": labels}
-            append_line(self.folder.judgments, line | {"scores": [vote.value for vote in votes], "faults": faults})
+            line |= {"scores": [vote.value for vote in votes], "faults": faults}
+            known = json.loads(row["answer"]).get("criteria")
+            append_line(self.folder.judgments, line | ({"criteria": known} if known else {}))
 
     def is_due(self) -> bool:
         """Whether the judge is to be looked at before this step."""
@@ -270,10 +275,7 @@ class Jury:
     def _labelled(self, rows: Sequence[Batch]) -> list[Labelled]:
         """Completions with what verifiers say of them, from 0 to 1."""
         scores = asyncio.run(self.scorer.bench.verify([row["sample"] for row in rows]))
-        return [
-            Labelled(row, min(max(score.value, 0.0), 1.0), self.dealer.by_criterion(row, score.parts))
-            for row, score in zip(rows, scores, strict=True)
-        ]
+        return [self.dealer.known(row, score) for row, score in zip(rows, scores, strict=True)]
 
     def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> dict[str, list[list[Labelled]]]:
         """Hands of answers whose worth is known, of each domain."""

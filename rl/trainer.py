@@ -135,10 +135,10 @@ class SpecialistTrainer(RolloutMixin, GRPOTrainer):
         size, step = self._group_size, self._step_number()
         count = len(spare) // size
         tasks = jury.tasks(rows, count, random.Random(f"{self.args.seed}/{step}"))
-        first, later = tasks[:count], iter(tasks[count:])
+        first = list(islice(tasks, count))
         judged = self._sampled([dict(task) for task in first for _ in range(size)], ask, jury.rewards)
         self._log_all(jury.told(judged.rows, judged.rewards_BR))
-        self._refill(judged, ask, jury.rewards, lambda dead, _: list(islice(later, len(dead))))
+        self._refill(judged, ask, jury.rewards, lambda dead, _: list(islice(tasks, len(dead))))
         return judged + self._sampled(spare[len(first) * size :], self._play, self._score)
 
     def _score(self, rows: list[Batch]) -> torch.Tensor:

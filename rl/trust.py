@@ -9,6 +9,7 @@ ones (cases), and what the policy answers now to the same prompts (fresh ones):
     position_bias     of cases in both orders: first place less last, over all contents 0
     gap               mean score of fresh answers less their mean verified worth
     silence           share of fresh answers on which no verdict can be read, or which are too long for the judge
+    too_long          share of those
     self_preference   by how much fresh answers are scored above their worth, less the same of cases; both judged alone
 
 While one of them is beyond its bound, the judge's votes are no reward. Each domain is looked at for itself, for a judge
@@ -27,6 +28,9 @@ from polymath.strict import StrictModel
 from rewards.judgment import agree
 
 LEAST = 8  # answers of which something can be said
+TOO_LONG = (
+    "lower judge.max_completion_length or that of the modes, or raise vllm_max_model_length as far as the model goes"
+)
 Measures = Mapping[str, float]
 
 
@@ -91,6 +95,7 @@ def measure(cases: Sequence[Shown], fresh: Sequence[Shown], unasked: int = 0) ->
         "gap": gap(new),
         "self_preference": self_preference(new, one_by_one),
         "silence": silence(new, unasked),
+        "too_long": too_long(new, unasked),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -147,6 +152,12 @@ def silence(fresh: Sequence[Judged], unasked: int) -> float | None:
     return (unasked + sum(own.score is None for own in fresh)) / asked if asked >= LEAST else None
 
 
+def too_long(fresh: Sequence[Judged], unasked: int) -> float | None:
+    """The share that the judge could not be asked about, where there are such."""
+    asked = len(fresh) + unasked
+    return unasked / asked if unasked and asked >= LEAST else None
+
+
 def _above(judged: Sequence[Judged]) -> list[float]:
     return [own.score - own.label for own in judged if own.score is not None]
 
@@ -181,11 +192,12 @@ class Trust:
 
     def _seen(self, step: int, measures: Measures) -> Iterator[Alarm]:
         own, start = self.config, self._first_gap
-        agrees = measures.get("agreement")
+        agrees, too_long = measures.get("agreement"), measures.get("too_long", 0.0) > measures.get("silence", 0.0) / 2
         if own.min_agreement and agrees is None:
+            remedy = "see that they have a rubric, make them easier or harder, or raise judge.trust.probe_prompts"
             yield self._alarm("judge_unknown", step, 0.0, own.min_agreement, (
                 f"of held-out prompts there are not {LEAST} answers that can be judged, right and wrong ones",
-                "see that they have a rubric, and make them easier or harder",
+                TOO_LONG if too_long else remedy,
             ))  # fmt: skip
         elif own.min_agreement and agrees is not None and agrees < own.min_agreement:
             yield self._alarm("judge_disagrees", step, agrees, own.min_agreement, (
@@ -199,15 +211,16 @@ class Trust:
              "raise judge.votes, or set judge.responses to 1"),
             ("self_preference", "judge_self_preference", own.max_self_preference, 1, "of the scale goes by whose an "
              "answer is", self.remedy or "take a frozen judge (judge.kind), or raise judge.share"),
-            ("silence", "judge_is_silenced", own.max_silence, 1, "of the policy's present answers have no verdict that "
-             "can be read", "read what silences it (judgments.jsonl), or raise judge.max_completion_length"),
+            ("silence", "judge_is_silenced", own.max_silence, 1, "of the policy's present answers "
+             + ("are too long for the judge" if too_long else "have no verdict that can be read"),
+             TOO_LONG if too_long else "read what silences it (judgments.jsonl), or raise judge.max_completion_length"),
         )  # fmt: skip
         for measured, name, bound, never, what, remedy in limits:
             value = abs(measures.get(measured, 0.0)) if measured == "position_bias" else measures.get(measured, 0.0)
             if bound < never and value > bound:
                 yield self._alarm(name, step, value, bound, (f"{value:.0%} {what}, over {bound:.0%}", remedy))
-        growth = measures.get("gap", 0.0) - (start or 0.0)
-        if own.max_gap_growth < 2 and start is not None and growth > own.max_gap_growth:
+        growth = measures["gap"] - start if start is not None and "gap" in measures else 0.0
+        if own.max_gap_growth < 2 and growth > own.max_gap_growth:
             yield self._alarm("judge_is_hacked", step, growth, own.max_gap_growth, (
                 f"the judge's scores of what the policy writes have grown by {growth:.2f} more than the verifiers', "
                 f"over {own.max_gap_growth:g} of a scale of 1",

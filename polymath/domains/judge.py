@@ -2,12 +2,13 @@
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from polymath.domains.arithmetic import MathDomain
-from polymath.domains.task import Judged, Task, question, reply
+from polymath.domains.task import Task, question, reply
 from polymath.domains.writing import WritingDomain
 from polymath.judging import Criterion, Rubric, judge_prompt, verdict
 from polymath.strict import StrictModel
@@ -52,22 +53,31 @@ class JudgeDomain(StrictModel):
             raise ValueError("reference would be the same for every task: leave it out")
         return rubric
 
+    @model_validator(mode="after")
+    def _tasks_have_one_rubric(self) -> "JudgeDomain":
+        if isinstance(self.of, WritingDomain) and self.changes("rubric"):
+            raise ValueError("rubric: each text has its own, which would be judged by: leave it out")
+        return self
+
     def draw(self, rng: random.Random) -> Task:
         """One task with its responses, and what each is worth."""
         own = self.of.judged(self.responses, rng)
-        rubric = own.task.rubric or self.rubric
-        scores = [round(score * rubric.scale) for score in self._shown(own, len(rubric.criteria), rng)]
+        rubric, labels = own.task.rubric or self.rubric, own.labels
+        if self.responses > 1:  # as far as the scale can tell them apart, and none as high as the best
+            labels = tuple(int(label * rubric.scale) / rubric.scale for label in labels)
+        shown = self._shown(own.criteria or labels, rng)
+        if self.responses == 1 and not own.criteria:
+            shown *= len(rubric.criteria)
         known = {"criteria": own.criteria} if own.criteria else {}
         return Task(
             key=own.task.key,
             messages=question(judge_prompt(rubric, own.task.messages[-1]["content"], own.responses)),
-            demonstration=(reply(verdict(scores), "\n".join(own.critiques)),),
-            answer=json.dumps({"labels": own.labels, "rubric": rubric.model_dump()} | known),
+            demonstration=(reply(verdict([round(one * rubric.scale) for one in shown]), "\n".join(own.critiques)),),
+            answer=json.dumps({"labels": labels, "rubric": rubric.model_dump()} | known),
         )
 
-    def _shown(self, own: Judged, criteria: int, rng: random.Random) -> list[float]:
-        """The demonstration's scores, from 0 to 1; of what nobody knows, the highest one."""
-        labels = [1.0 if label is None else label for label in own.criteria or own.labels]
+    def _shown(self, labels: Sequence[float | None], rng: random.Random) -> list[float]:
+        """What the demonstration says, from 0 to 1; of what nobody knows, the most."""
         if self.noise and rng.random() < self.noise:
-            labels = [float(rng.randrange(2)) for _ in labels]
-        return labels if own.criteria or self.responses > 1 else labels * criteria
+            return [float(rng.randrange(2)) for _ in labels]
+        return [1.0 if label is None else label for label in labels]

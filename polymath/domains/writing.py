@@ -156,7 +156,7 @@ def _email(rng: random.Random) -> _Text:
         criteria=(
             _Criterion(
                 f"It addresses {recipient} in its first line and ends with the name of {sender}.",
-                ({"contains": recipient, "line": 0}, {"contains": sender, "line": -1}),
+                ({"addresses": recipient}, {"signed": sender}),
                 {"recipient": stranger, "sender": stranger},
             ),
             _Criterion(

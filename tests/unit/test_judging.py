@@ -17,8 +17,9 @@ from polymath.domains.writing import WritingDomain
 from polymath.judging import Criterion, Rubric, judge_prompt, read_verdict, share, verdict, without_scores
 from polymath.sandbox_config import SandboxConfig
 from rewards import open_bench
-from rewards.gold import check_gold
+from rewards.gold import GoldError, check_gold, check_rewards
 from rewards.judgment import Judgment, Labelled
+from rewards.writing import Writing
 
 TWO = Rubric(criteria=(Criterion(text="short", weight=3), Criterion(text="polite")), reference="Dear all")
 
@@ -95,6 +96,7 @@ def test_the_middle_is_the_middle_however_weights_round() -> None:
         ({"responses": 10}, "responses"),
         ({"of": {"kind": "math", "slips": 0.1}}, "slips would be in what a judge reasons"),
         ({"of": {"kind": "writing", "slips": 0.1}}, "slips would be in what a judge reasons"),
+        ({"of": {"kind": "writing"}, "rubric": {"criteria": [{"text": "a"}]}}, "each text has its own"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(settings: dict[str, Any], fault: str) -> None:
@@ -128,18 +130,34 @@ def test_what_a_judge_is_shown_is_right_where_the_label_says_so(responses: int, 
         check_gold({"judge": judge}, bench, 0)
 
 
-@pytest.mark.parametrize("responses", [1, 3])
-def test_a_judge_of_texts_goes_by_the_rubric_of_each(responses: int) -> None:
-    texts = WritingDomain(scale=5)
+@pytest.mark.parametrize("scale", [1, 5, 10])
+@pytest.mark.parametrize("responses", [1, 2, 4])
+def test_a_judge_of_texts_goes_by_the_rubric_of_each(responses: int, scale: int) -> None:
+    texts = WritingDomain(scale=scale)
     judge = JudgeDomain(of=texts, responses=responses)
     for task in training_tasks(judge, 50, 0):
         own = json.loads(task.answer)
-        assert task.messages[0]["content"].startswith("Judge ") and "from 0 to 5" in task.messages[0]["content"]
+        assert f"from 0 to {scale}." in task.messages[0]["content"]
         assert len(own["labels"]) == responses and len(own["rubric"]["criteria"]) == 5
         assert len(own.get("criteria", [])) == (5 if responses == 1 else 0)
     assert {t.key for t in held_out_tasks(judge, 50, 0)}.isdisjoint({t.key for t in training_tasks(texts, 500, 1)})
     with open_bench(SandboxConfig()) as bench:
         check_gold({"judge": judge}, bench, 0)
+        for form in ("agreement", "best", "distance"):
+            check_rewards([Judgment.model_validate({"form": form})], {"judge": judge}, bench, 0)
+
+
+@pytest.mark.parametrize(
+    "domain", [JudgeDomain(noise=0.9), JudgeDomain(of=WritingDomain(), noise=0.9), WritingDomain(slips=0.9)]
+)
+def test_what_is_spoilt_on_purpose_is_for_sft_alone(domain: JudgeDomain | WritingDomain) -> None:
+    field, reward = ("slips", Writing()) if isinstance(domain, WritingDomain) else ("noise", Judgment())
+    fault = f"`{field}` are for `sft` alone: give this stage a domain without"
+    with open_bench(SandboxConfig()) as bench:
+        with pytest.raises(GoldError, match=fault):
+            check_gold({"own": domain}, bench, 0)
+        with pytest.raises(GoldError, match=fault):
+            check_rewards([reward], {"own": domain}, bench, 0, 20)
 
 
 def test_verdicts_at_random_say_nothing_of_a_text() -> None:

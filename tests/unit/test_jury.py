@@ -6,6 +6,7 @@ import random
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -33,6 +34,7 @@ from polymath.sandbox_config import SandboxConfig
 from polymath.stage import ModeConfig
 from rewards import Judgment, OwnVerifier, RubricReward, open_bench
 from rewards.rubric import mean_vote
+from rewards.score import Score
 from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
@@ -122,12 +124,27 @@ def test_the_mean_of_votes_leaves_out_what_cannot_be_read() -> None:
     assert mean_vote([]) is None and mean_vote([Vote(None, fault="no scores")]) is None
 
 
-@pytest.mark.parametrize(("count", "most", "sizes"), [(8, 1, [1] * 8), (8, 4, [4, 4]), (5, 4, [3, 2]), (0, 4, [])])
-def test_completions_are_dealt_into_hands_that_are_as_equal_as_can_be(count: int, most: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [(8, 1, [1] * 8), (8, 4, [4, 4]), (5, 4, [4, 4]), (3, 2, [2, 2]), (3, 4, [3]), (1, 4, []), (1, 1, [1]), (0, 4, [])],
+)
+def test_completions_are_dealt_into_hands_of_the_size_that_looks_measure(
+    count: int, size: int, sizes: list[int]
+) -> None:
     rows = [{"place": place} for place in range(count)]
-    hands = list(dealt(rows, most, random.Random(0)))
-    assert sorted(map(len, hands), reverse=True) == sizes
-    assert sorted(row["place"] for hand in hands for row in hand) == list(range(count))
+    for seed in range(20):
+        hands = dealt(rows, size, random.Random(seed))
+        assert [len({row["place"] for row in hand}) for hand in hands] == sizes  # nothing is beside itself
+        assert {row["place"] for hand in hands for row in hand} == set(range(count) if sizes else ())
+
+
+def test_what_is_judged_twice_is_at_no_place_of_its_own() -> None:
+    rows, places = [{"place": place} for place in range(3)], Counter[int]()
+    for seed in range(600):
+        first, second = dealt(rows, 2, random.Random(seed))
+        twice = next(row["place"] for row in second if row in first)
+        places[[row["place"] for row in second].index(twice)] += 1
+    assert places[0] / 600 == pytest.approx(0.5, abs=0.08)
 
 
 def known(label: float) -> Labelled:
@@ -224,6 +241,24 @@ def test_a_bound_that_is_never_reached_is_never_reached() -> None:
     assert trust.feed(1, {}) == [] and trust.holds()
     worst = {"agreement": 0.0, "same_verdict": 1.0, "position_bias": 1.0, "gap": 1.0, "self_preference": 1.0}
     assert trust.feed(2, worst) == [] and trust.holds()
+
+
+def test_a_gap_that_was_not_seen_has_not_grown() -> None:
+    trust = Trust(TrustConfig())
+    assert trust.feed(1, {"agreement": 1.0, "gap": -0.3}) == [] and trust.feed(2, {"agreement": 1.0}) == []
+    assert [own.name for own in trust.feed(3, {"agreement": 1.0, "gap": 0.0})] == ["judge_is_hacked"]
+
+
+def test_what_is_too_long_for_the_judge_is_told_as_that() -> None:
+    fresh = alone(*[Judged(None, 1.0)] * 8)
+    unread, too_long = measure([], fresh), measure([], [], 8)
+    assert unread == {"silence": 1.0} and too_long == {"silence": 1.0, "too_long": 1.0}
+    for measures, remedy, other in (
+        (unread, "raise judge.max_completion_length", "lower"), (too_long, "lower judge.max_completion_length", "raise j")
+    ):  # fmt: skip
+        silenced = next(own for own in Trust(TrustConfig()).feed(1, measures) if own.name == "judge_is_silenced")
+        assert remedy in silenced.message and other not in silenced.message
+    assert "are too long for the judge" in silenced.message  # pyright: ignore[reportPossiblyUnbound]
 
 
 def test_every_completion_is_judged_as_often_as_asked(tmp_path: Path) -> None:
@@ -384,7 +419,7 @@ def test_what_is_no_rubric_is_none(content: str) -> None:
 def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest)
     rows = answered("5", "6", "5", "7") + answered("9", "9", a=4, b=5)
-    tasks = stage.jury.tasks(rows, 4, random.Random(0))
+    tasks = list(stage.jury.tasks(rows, 4, random.Random(0)))
     labels = [json.loads(task["answer"])["labels"] for task in tasks]
     assert labels == [[1.0], [0.0]] * 2  # each different answer once, as many right as wrong
     judging(honest)(tasks)
@@ -392,6 +427,21 @@ def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) 
     assert rewards_BR[:, -1].tolist() == [1.0] * 4 and rewards_BR[:, :-1].isnan().all()
     judging(lambda task, response: 10)(tasks)
     assert stage.jury.rewards(tasks)[:, -1].tolist() == [1.0, 0.0] * 2
+
+
+def test_criteria_weigh_in_a_label_what_they_weigh_in_a_verdict(tmp_path: Path) -> None:
+    rubric = Rubric(criteria=(Criterion(text="right", weight=9), Criterion(text="short"), Criterion(text="kind")))
+    row = {"prompt": "<p>", "asked": "?", "domain": "sums", "reward": "x", "answer": "", "rubric": ""}
+    row |= {"rubric": rubric.model_dump_json()}
+    wrote(row, "an answer")
+    own = Stage(tmp_path, None).jury.dealer.known(row, Score(0.5, {"1": 1.0, "2": 0.0}))
+    assert own.label == 0.9 and own.criteria == (1.0, 0.0, None)
+    answer = {"labels": [0.5], "rubric": rubric.model_dump(), "criteria": own.criteria}
+    row |= {"reward": "judgment", "answer": json.dumps(answer)}
+    wrote(row, "Scores: 10, 0, 0")
+    with open_bench(SandboxConfig()) as bench:
+        (score,) = asyncio.run(Judgment()([row["sample"]], bench))
+    assert score is not None and score.value == 1 and score.parts == {"agrees": 1, "criteria": 1}
 
 
 @pytest.mark.parametrize("form", ["agreement", "distance"])
@@ -404,7 +454,7 @@ def test_a_verdict_is_held_beside_the_criteria_that_a_verifier_checks(tmp_path: 
         rows[-1] |= {"answer": task.answer, "rubric": task.rubric.model_dump_json()}
         wrote(rows[-1], text, f"1/{place}")
     jury = Stage(tmp_path, None).jury
-    tasks = jury.tasks(rows, 2, random.Random(0))
+    tasks = list(jury.tasks(rows, 2, random.Random(0)))
     assert [json.loads(own["answer"])["criteria"] for own in tasks] == [[1, 1, 1, 1, None], [0, 0, 0, 0, None]]
     for own, scores in zip(tasks, ((10, 10, 10, 10, 0), (0, 0, 0, 0, 10)), strict=True):
         wrote(own, verdict(scores))  # an honest judge who thinks otherwise of the style than of the rest
@@ -413,6 +463,9 @@ def test_a_verdict_is_held_beside_the_criteria_that_a_verifier_checks(tmp_path: 
     with open_bench(SandboxConfig()) as bench:
         scores = asyncio.run(Judgment.model_validate({"form": form})([row["sample"] for row in tasks], bench))
     assert [score.value for score in scores if score] == [1.0, 1.0]
+    jury.keep(tasks, "task")
+    kept = read_lines(jury.folder.judgments)
+    assert [own["criteria"] for own in kept] == [[1, 1, 1, 1, None], [0, 0, 0, 0, None]]
 
 
 def a_policy(says: Callable[[int, int], str]) -> Callable[[list[Batch]], None]:
@@ -504,8 +557,8 @@ def test_tasks_cannot_be_told_apart_by_their_domain(tmp_path: Path) -> None:
     right, wrong = (answered("5", domain="easy"), answered("7", domain="hard"))
     mixed = answered("9", "8", a=4, b=5, domain="hard")
     stage = Stage(tmp_path, honest)
-    assert stage.jury.tasks(right + wrong, 4, random.Random(0)) == []
-    tasks = stage.jury.tasks(right + wrong + mixed, 4, random.Random(0))
+    assert list(stage.jury.tasks(right + wrong, 4, random.Random(0))) == []
+    tasks = list(stage.jury.tasks(right + wrong + mixed, 4, random.Random(0)))
     assert [json.loads(task["answer"])["labels"] for task in tasks] == [[1.0], [0.0]]
 
 
@@ -518,13 +571,20 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
         "\ufeff" + "\n".join(map(json.dumps, [*lines, {"task": "Sing.", "responses": ["la"], "labels": [0.7]}]))
     )
     stage = Stage(tmp_path, honest, comparisons=str(path), comparisons_share=0.5)
-    tasks = stage.jury.tasks(answered("5", "6", "9", "9"), 4, random.Random(0))
+    tasks = list(stage.jury.tasks(answered("5", "6", "9", "9"), 4, random.Random(0)))
     theirs = ["Say" in task["asked"] or "Sing" in task["asked"] for task in tasks]
     assert theirs == [True] * 2 + [False] * 2 + [True] * 4  # and behind them what is left
     assert {len(json.loads(task["answer"])["labels"]) for task in tasks[4:] + tasks[:2]} == {1, 2}
     several = [task for task in tasks if len(task["of"]) == 2]
     for row in several:
         wrote(row, verdict([10 if label else 0 for label in json.loads(row["answer"])["labels"]]))
+    orders = [
+        tuple(json.loads(task["answer"])["labels"])
+        for seed in range(20)
+        for task in stage.jury.tasks([], 6, random.Random(seed))
+        if "Say 0." in task["asked"]
+    ]
+    assert set(orders) == {(1.0, 0.0), (0.0, 1.0)}  # in the file the first one is the best
     told = stage.jury.told(several * LEAST, torch.ones(len(several) * LEAST, 3))
     assert told["judge/people_agreement"] == 1 and "judge/task_agreement" not in told
 
@@ -623,7 +683,15 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ),
         ({"judge": {"kind": "frozen"}, "rewards": ["rubric"]}, "from"),
         ({"judge": {"kind": "frozen", "from": "base", "share": 0.5}, "rewards": ["rubric"]}, "share"),
+        ({"rewards": [{"name": "verifier", "weight": 0}]}, "weight of each is 0"),
         ({"judge": {"kind": "external", "url": "ftp://x", "model": "m"}, "rewards": ["rubric"]}, "url"),
+        (
+            {
+                "judge": {"kind": "external", "url": "http://x/v1/chat/completions/", "model": "m"},
+                "rewards": ["rubric"],
+            },
+            "chat/completions is added to it",
+        ),
         ({"judge": {"kind": "external", "url": "http://", "model": "m"}, "rewards": ["rubric"]}, "url"),
         ({"judge": {"kind": "external", "url": "http://x y/v1", "model": "m"}, "rewards": ["rubric"]}, "url"),
         ({"judge": {"kind": "external", "url": "http://x/v1?key=1", "model": "m"}, "rewards": ["rubric"]}, "url"),
@@ -755,6 +823,8 @@ def serving(answers: Iterator[tuple[int, str]], heard: list[Any]) -> Iterator[st
             heard.append((self.path, self.headers.get("Authorization"), body))
             status, text = next(answers)
             self.send_response(status)
+            if status == 299:
+                self.send_header("Content-Encoding", "gzip")
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -805,6 +875,22 @@ def test_a_judge_behind_a_url_is_asked_again_while_it_is_busy(monkeypatch: Any, 
     ] * 3
     assert heard[1][2]["messages"] == heard[0][2]["messages"] and "<task>2 + 3</task>" in str(heard[0])
     assert "I add ?." in [line["reasoning"] for line in read_lines(stage.folder.judgments)]
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n\nx", "sk-secret\u00e9", "sk-\x00secret"])
+def test_a_key_that_is_none_is_not_told(monkeypatch: Any, key: str) -> None:
+    monkeypatch.setattr("os.environ", {"A_KEY": key})
+    with pytest.raises(ValueError, match=r"judge.api_key_env: A_KEY holds") as told:
+        external("http://x")
+    assert "secret" not in str(told.value)
+
+
+def test_a_key_ends_before_its_line_does(monkeypatch: Any) -> None:
+    monkeypatch.setenv("A_KEY", "secret\n")
+    heard: list[Any] = []
+    with serving(iter([chat("Scores: 1")]), heard) as url:
+        external(url).ask([{"asked": "?", "reward": "judgment", "answer": "", "prompt": ""}])
+    assert heard[0][1] == "Bearer secret"
 
 
 def test_what_an_external_judge_turns_down_is_unread_while_others_are_answered(tmp_path: Path) -> None:
@@ -859,6 +945,7 @@ def test_who_sends_a_byte_now_and_then_is_not_waited_for(monkeypatch: Any) -> No
         ((404, "no such model"), "404: no such model"),
         ((200, "<html>"), "speak as OpenAI"),
         ((200, "{}"), "no chat"),
+        ((299, "not packed"), "cannot be unpacked"),
     ],
 )
 def test_a_judge_that_is_none_ends_the_stage_and_says_why(answer: tuple[int, str], fault: str) -> None:

@@ -20,7 +20,7 @@ MINIATURE = ROOT / "recipes/miniature.yaml"
 
 def test_every_shipped_recipe_loads() -> None:
     paths = sorted((ROOT / "recipes").rglob("*.yaml"))
-    assert len(paths) == 9
+    assert len(paths) == 10
     for path in paths:
         recipe = load_recipe(path, ["model.name=owner/name"] if "smollm2" in path.read_text() else [])
         assert recipe.order()
@@ -157,6 +157,8 @@ def test_the_schema_file_is_fresh() -> None:
          "stages.grpo-math.judge.vote: unknown field; did you mean 'votes'?"),
         ("{kind: math, min_operand: 10, max_operand: 59}", "{kind: assessed, of: {kind: math, max_operan: 59}}", "max_operan: 59",
          "domains.math.of.max_operan: unknown field; did you mean 'max_operand'?"),
+        ("{kind: math, min_operand: 10, max_operand: 59}", "{kind: judge, of: {kind: agent}}", "agent}}",
+         "domains.math.of.kind: found 'agent'; known are math, writing"),
         ("chat: v4", "chat: v5", "v5", "chat: found 'v5'; did you mean 'v4'?"),
         ("init: qwen3", "init: qwen4", "qwen4", "model.init: found 'qwen4'; did you mean 'qwen3'?"),
         ("init: qwen3", "name: ./nowhere", "nowhere", "model.name: found 'nowhere', which is not in"),

@@ -66,6 +66,8 @@ def test_each_criterion_of_an_email_counts(bench: Workbench) -> None:
         ("Fjord Optics doesn't make water pumps, and not since 1950.", "12"),
         ("Fjord Opticsx makes water pumps since 1950.", "1"),
         ("Fjord Optics has made water pumps since 1950, and employs 301.", "3"),
+        ("Fjord Optics, with ninety-nine shops, has made water pumps since 1950.", "3"),
+        ("Often seen in tents, Fjord Optics has made water pumps since 1950.", ""),
         ("Fjord Optics has made water pumps since 1950, and employs 300, " + "so " * 30, "4"),
     ],
 )
@@ -108,7 +110,7 @@ def test_slips_are_the_share_of_texts_that_miss_something(bench: Workbench) -> N
 
 
 FACTS = [
-    [{"contains": "Ada", "line": 0}, {"contains": "Boris", "line": -1}],
+    [{"addresses": "Ada"}, {"signed": "Boris"}],
     [{"contains": "the fire drill"}, {"contains": "Friday"}, {"contains": "9:30"}],
     [{"contains": "two of us are ill"}], [{"max_words": 60}],
 ]  # fmt: skip
@@ -127,6 +129,12 @@ FACTS = [
         ("the fire drill won\u2019t be on Friday at 9:30, because two of us are ill.", "2"),
         ("the fire drill is on Friday and not at 9:30, because two of us are ill.", "2"),
         ("the fire drill is on Friday at 9:30, not because two of us are ill.", "3"),
+        ("the fire drill isn't happening on Friday at 9:30, because two of us are ill.", "2"),
+        ("the fire drill will be on Sunday rather than Friday, at 9:30: two of us are ill.", "2"),
+        ("the fire drill is cancelled, so forget Friday at 9:30; two of us are ill.", "2"),
+        ("the fire\ndrill will be on Friday at 9:30, because two of\u00a0us are ill.", ""),
+        ("the fire drill: Friday, 9:30; two of us are ill, a" + "_so" * 60, "4"),
+        ("the fire drill: Friday, 9:30; two of us are ill, a" + "\u2060so" * 60, "4"),
     ],
 )
 def test_a_fact_that_is_denied_is_not_said(body: str, missed: str, bench: Workbench) -> None:
@@ -135,9 +143,36 @@ def test_a_fact_that_is_denied_is_not_said(body: str, missed: str, bench: Workbe
     assert "".join(place for place, met in found.parts.items() if not met) == missed
 
 
+@pytest.mark.parametrize(
+    ("text", "is_met"),
+    [
+        ("Ada!\n{body}\nBoris", True),
+        ("Good morning, dear Ada. {body}\n\n\nYours, Boris.", True),
+        ("  \nHello Ada,\n{body}\n(Boris)\n\n", True),
+        ("Write an e-mail from Boris to Ada: {body}", False),
+        ("Write an e-mail from Boris to Ada:\n{body}\nBoris", False),
+        ("Ada {body} Boris", False),
+        ("Dear Ada,\n{body}\nBoris has written this", False),
+        ("Dear Adam,\n{body}\nBoris", False),
+        ("Dear Ada,\n{body}\nBorisov", False),
+    ],
+)
+def test_an_email_has_lines_of_its_own_for_who_reads_and_who_writes(text: str, is_met: bool, bench: Workbench) -> None:
+    body = "the fire drill is on Friday at 9:30, because two of us are ill."
+    found = score(Task("", (), (), json.dumps({"criteria": FACTS})), text.format(body=body), bench)
+    assert found.parts == {"1": float(is_met), "2": 1, "3": 1, "4": 1}
+
+
+def test_the_task_itself_is_no_email(bench: Workbench) -> None:
+    for task in training_tasks(WritingDomain(texts=("email",)), 200, 0):
+        asked = task.messages[0]["content"]
+        for text in (asked, asked.replace(": ", ":\n"), asked + "\n" + asked):
+            assert score(task, text, bench).parts["1"] == 0, text
+
+
 def test_whatever_is_drawn_can_be_said_in_other_words(bench: Workbench) -> None:
     for task in training_tasks(WritingDomain(texts=("email",)), 100, 2):
-        checks = [check.get("contains") for own in json.loads(task.answer)["criteria"] for check in own]
+        checks = [next(iter(check.values())) for own in json.loads(task.answer)["criteria"] for check in own]
         recipient, sender, event, day, hour, reason, _ = checks
         for body in (
             f"{reason}, so that {event} cannot be when it was planned. Could you come on {day} at {hour} instead?",
