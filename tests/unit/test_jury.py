@@ -431,7 +431,7 @@ def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) 
 
 def test_criteria_weigh_in_a_label_what_they_weigh_in_a_verdict(tmp_path: Path) -> None:
     rubric = Rubric(criteria=(Criterion(text="right", weight=9), Criterion(text="short"), Criterion(text="kind")))
-    row = {"prompt": "<p>", "asked": "?", "domain": "sums", "reward": "x", "answer": "", "rubric": ""}
+    row: Batch = {"prompt": "<p>", "asked": "?", "domain": "sums", "reward": "x", "answer": ""}
     row |= {"rubric": rubric.model_dump_json()}
     wrote(row, "an answer")
     own = Stage(tmp_path, None).jury.dealer.known(row, Score(0.5, {"1": 1.0, "2": 0.0}))
