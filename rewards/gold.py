@@ -78,12 +78,9 @@ def check_rewards(
 def _demand_full_marks(who: str, completion: Completion, score: Score, domain: Domain) -> None:
     if score.value == 1.0:
         return
-    spoilt = [f"`{own}`" for own in SPOILT if getattr(domain, own, 0)]
-    remedy = (
-        f"{' and '.join(spoilt)} are for `sft` alone: give this stage a domain without"
-        if spoilt
-        else ("mend the domain or its verifier")
-    )
+    remedy = "mend the domain or its verifier"
+    if spoilt := [f"`{own}`" for own in SPOILT if getattr(domain, own, 0)]:
+        remedy = f"{' and '.join(spoilt)} are for `sft` alone: give this stage a domain without"
     why = "; ".join(score.faults) or "it names no fault"
     raise GoldError(
         f"{who} gives a demonstration {score.value:g} in place of 1 ({why}).\n"
