@@ -80,7 +80,7 @@ def _demand_full_marks(who: str, completion: Completion, score: Score, domain: D
         return
     remedy = "mend the domain or its verifier"
     if spoilt := [f"`{own}`" for own in SPOILT if getattr(domain, own, 0)]:
-        remedy = f"{' and '.join(spoilt)} are for `sft` alone: give this stage a domain without"
+        remedy = f"demonstrations with {' and '.join(spoilt)} are for `sft` alone: give this stage a domain without"
     why = "; ".join(score.faults) or "it names no fault"
     raise GoldError(
         f"{who} gives a demonstration {score.value:g} in place of 1 ({why}).\n"
