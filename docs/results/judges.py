@@ -17,9 +17,9 @@ COLUMNS += ("held-out answers", "held-out verdicts", "criteria of these")
 def rows(run: Path) -> list[list[str]]:
     """One for each model that was scored, or that learned from a judge or a verifier."""
     seed = json.loads((run / "resolved.json").read_text())["seed"]
-    paths = {path.parent.name.partition("-")[2]: path for path in sorted(run.glob("*/metrics.jsonl"))}
     out = []
-    for stage, path in paths.items():
+    for path in results(run, "metrics.jsonl"):
+        stage = path.parent.name.partition("-")[2]
         lines = [line for text in path.read_text().splitlines() if "time/step" in (line := json.loads(text))]
         learned = told(lines) if lines and "reward/verifier" in lines[0] else []
         held_out = scores(run, stage)
@@ -28,9 +28,15 @@ def rows(run: Path) -> list[list[str]]:
     return out
 
 
+def results(run: Path, name: str) -> list[Path]:
+    """The files of this name in the stages of a run, without those that were moved aside."""
+    return [path for path in sorted(run.glob(f"*/{name}")) if ".old-" not in str(path.relative_to(run))]
+
+
 def scores(run: Path, model: str) -> list[str]:
     """What held-out answers and verdicts are worth, in %, and the share of criteria judged right; '' for none."""
-    samples = [json.loads(text) for own in run.glob(f"*/scores/{model}.jsonl") for text in own.read_text().splitlines()]
+    files = results(run, f"scores/{model}.jsonl")
+    samples = [json.loads(text) for own in files for text in own.read_text().splitlines()]
     judged = [own for own in samples if own["domain"] == "judge"]
     answered = [own for own in samples if own["domain"] != "judge"]
     by_criterion = any("criteria" in own.get("parts", {}) for own in judged)
