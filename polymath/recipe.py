@@ -5,7 +5,6 @@ starts, and every fault is reported at once, with file, line, field, what was fo
 """
 
 import graphlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -176,14 +175,18 @@ def _problem(fault: dict[str, Any], source: Source) -> Problem:
     if fault["type"] == "union_tag_not_found":
         return Problem((*location, "kind"), f"is missing; known are {', '.join(_kinds(location))}")
     if fault["type"] == "union_tag_invalid":
-        kind, known = str(fault["ctx"]["tag"]), re.findall("'([^']+)'", fault["ctx"]["expected_tags"])
-        return Problem((*location, "kind"), f"found {kind!r}{nearest(kind, known)}")
+        kind = str(fault["ctx"]["tag"])
+        return Problem((*location, "kind"), f"found {kind!r}{nearest(kind, _options(fault['ctx']['expected_tags']))}")
     if fault["type"] == "literal_error":
-        known = [option.strip("' ") for option in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return Problem(location, f"found {shown(given)}{nearest(str(given), known)}")
+        return Problem(location, f"found {shown(given)}{nearest(str(given), _options(fault['ctx']['expected']))}")
     if fault["type"] == "value_error":
         return Problem(location, str(fault["ctx"]["error"]))
     return Problem(location, f"found {shown(given)}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
+
+
+def _options(told: str) -> list[str]:
+    """What pydantic says is expected: `'a', 'b' or 'c'`."""
+    return [option.strip("' ") for option in told.replace(" or ", ",").split(",")]
 
 
 def _follows(fault: dict[str, Any], others: Sequence[Any]) -> bool:

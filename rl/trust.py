@@ -9,7 +9,7 @@ ones (cases), and what the policy answers now to the same prompts (fresh ones):
     position_bias     of cases in both orders: first place less last, over all contents 0
     gap               mean score of fresh answers less their mean verified worth
     silence           share of fresh answers on which no verdict can be read, or which are too long for the judge
-    too_long          share of those
+    too_long          share of fresh answers that are too long for the judge
     self_preference   by how much fresh answers are scored above their worth, less the same of cases; both judged alone
 
 While one of them is beyond its bound, the judge's votes are no reward. Each domain is looked at for itself, for a judge
@@ -192,12 +192,15 @@ class Trust:
 
     def _seen(self, step: int, measures: Measures) -> Iterator[Alarm]:
         own, start = self.config, self._first_gap
-        agrees, too_long = measures.get("agreement"), measures.get("too_long", 0.0) > measures.get("silence", 0.0) / 2
+        agrees = measures.get("agreement")
+        is_crowded = (
+            measures.get("too_long", 0.0) > measures.get("silence", 0.0) / 2
+        )  # most of the silence is of length
         if own.min_agreement and agrees is None:
             remedy = "see that they have a rubric, make them easier or harder, or raise judge.trust.probe_prompts"
             yield self._alarm("judge_unknown", step, 0.0, own.min_agreement, (
                 f"of held-out prompts there are not {LEAST} answers that can be judged, right and wrong ones",
-                TOO_LONG if too_long else remedy,
+                TOO_LONG if is_crowded else remedy,
             ))  # fmt: skip
         elif own.min_agreement and agrees is not None and agrees < own.min_agreement:
             yield self._alarm("judge_disagrees", step, agrees, own.min_agreement, (
@@ -212,8 +215,9 @@ class Trust:
             ("self_preference", "judge_self_preference", own.max_self_preference, 1, "of the scale goes by whose an "
              "answer is", self.remedy or "take a frozen judge (judge.kind), or raise judge.share"),
             ("silence", "judge_is_silenced", own.max_silence, 1, "of the policy's present answers "
-             + ("are too long for the judge" if too_long else "have no verdict that can be read"),
-             TOO_LONG if too_long else "read what silences it (judgments.jsonl), or raise judge.max_completion_length"),
+             + ("are too long for the judge" if is_crowded else "have no verdict that can be read"),
+             TOO_LONG if is_crowded else "read what silences it (judgments.jsonl), or raise "
+             "judge.max_completion_length"),
         )  # fmt: skip
         for measured, name, bound, never, what, remedy in limits:
             value = abs(measures.get(measured, 0.0)) if measured == "position_bias" else measures.get(measured, 0.0)

@@ -7,7 +7,7 @@ The verifier is `writing`: the share of the criteria that can be checked and are
 
 import json
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -79,20 +79,24 @@ class _Text(NamedTuple):
         """The text, with these facts in the place of its own."""
         return self.pattern.format_map({**self.facts, **flaws})
 
-    def flaws(self, missed: Collection[int], rng: random.Random) -> dict[str, str]:
-        """A flaw for each of these criteria, by place, so that they are missed, and no others are."""
-        return dict(rng.choice(sorted(self.criteria[place].flaws.items())) for place in missed)
+    def flaws(self, count: int, rng: random.Random) -> dict[str, str]:
+        """Facts with which so many criteria are missed, one for each."""
+        return dict(rng.choice(sorted(own.flaws.items())) for own in rng.sample(self.criteria, count))
+
+    def met(self, flaws: Mapping[str, str]) -> tuple[float, ...]:
+        """Whether each criterion is met, 1 or 0."""
+        return tuple(float(own.flaws.keys().isdisjoint(flaws)) for own in self.criteria)
 
     def critique(self, flaws: Mapping[str, str]) -> str:
         """How a judge of such a text reasons: of each criterion what is asked, what is found, and whether it is met."""
         lines = []
-        for place, own in enumerate(self.criteria, 1):
+        for place, (own, is_met) in enumerate(zip(self.criteria, self.met(flaws), strict=True), 1):
             if most := own.checks[0].get("max_words"):
                 asked, found = (f"{count} words" for count in (most, len(self.shown(flaws).split())))
             else:
                 told = ([{**self.facts, **changed}[name].strip() for name in own.flaws] for changed in ({}, flaws))
                 asked, found = (", ".join(filter(None, facts)) or "nothing" for facts in told)
-            lines.append(f"{place}. {asked} / {found}: {'yes' if own.flaws.keys().isdisjoint(flaws) else 'no'}")
+            lines.append(f"{place}. {asked} / {found}: {'yes' if is_met else 'no'}")
         return "\n".join(lines)
 
 
@@ -115,24 +119,22 @@ class WritingDomain(StrictModel):
     def draw(self, rng: random.Random) -> Task:
         """One text to write, with its rubric."""
         text = self._text(rng)
-        every = range(len(text.criteria))
-        missing = rng.randint(1, len(every)) if self.slips and rng.random() < self.slips else 0
-        return text.task(self.scale, text.flaws(rng.sample(every, missing), rng))
+        missed = rng.randint(1, len(text.criteria)) if self.slips and rng.random() < self.slips else 0
+        return text.task(self.scale, text.flaws(missed, rng))
 
     def judged(self, count: int, rng: random.Random) -> Judged:
         """So many texts, of which one meets all criteria that can be checked; a single one most, or hardly any."""
         text = self._text(rng)
-        every = range(len(text.criteria))
-        missing = [rng.randint(1, len(every)) for _ in range(count)]
-        missing[rng.randrange(count)] = 0 if count > 1 else rng.choice((0, 1, len(every) - 1, len(every)))
-        missed = [rng.sample(every, number) for number in missing]
+        most = len(text.criteria)
+        missed = [rng.randint(1, most) for _ in range(count)]
+        missed[rng.randrange(count)] = 0 if count > 1 else rng.choice((0, 1, most - 1, most))
         flaws = [text.flaws(own, rng) for own in missed]
         return Judged(
             text.task(self.scale, {}),
             tuple(map(text.shown, flaws)),
             tuple(map(text.critique, flaws)),
-            tuple(1 - number / len(every) for number in missing),
-            (*(float(place not in missed[0]) for place in every), None) if count == 1 else (),
+            tuple(1 - own / most for own in missed),
+            (*text.met(flaws[0]), None) if count == 1 else (),
         )
 
     def _text(self, rng: random.Random) -> _Text:
