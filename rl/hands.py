@@ -17,6 +17,7 @@ from rewards import RubricReward
 from rewards.score import Score
 from rl.comparisons import Comparison
 from rl.judge_config import JudgeSettings
+from rl.replay import Line, Side
 
 Batch = dict[str, Any]
 T = TypeVar("T")
@@ -139,7 +140,13 @@ class Dealer:
         """The row that asks about what people have judged."""
         assert comparison.rubric is not None  # see `read_comparisons`
         row = self._asking(comparison.rubric, comparison.task, comparison.responses, comparison.worth())
-        return row | {"of": ["" for _ in comparison.responses]}
+        return row | {"of": ["" for _ in comparison.responses], "of_domain": ""}
+
+    def again(self, task: Line) -> Batch:
+        """The row of a task that was asked before, from the line that was kept of it."""
+        answer = {key: task[key] for key in ("labels", "rubric", "criteria") if key in task}
+        row = judging_row(task["asked"], json.dumps(answer), self.config.mode(), self.form)
+        return row | {"of": task["of"], "of_domain": task["domain"], "is_replayed": True}
 
     def known(self, row: Batch, score: Score) -> Labelled:
         """A completion with what its verifier says of it, from 0 to 1.
@@ -157,7 +164,8 @@ class Dealer:
         rubric = self.rubric(shown[0])
         assert rubric is not None
         row = self._asking(rubric, shown[0]["asked"], [own["sample"].content for own in shown], labels, criteria)
-        return Hand(list(shown), row | {"of": [own["sample"].name for own in shown]})
+        own = {"of": [own["sample"].name for own in shown], "of_domain": shown[0]["domain"]}
+        return Hand(list(shown), row | own)
 
     def _asking(
         self,
@@ -198,24 +206,30 @@ def dealt(rows: Sequence[Batch], size: int, rng: random.Random) -> list[list[Bat
     return [*hands[:-1], rng.sample(hands[-1] + lacking, size)]
 
 
+def balanced(piles: Iterable[Sequence[T]]) -> list[T]:
+    """One of each pile in turn, until one of them has no more."""
+    return [one for turn in zip(*piles, strict=False) for one in turn]
+
+
 def in_turn(piles: Iterable[Sequence[T]], size: int) -> list[T]:
     """So many of each pile, then of each again, until all are taken."""
     turns = [[pile[start : start + size] for start in range(0, len(pile), size)] for pile in piles]
     return [one for turn in zip_longest(*turns, fillvalue=()) for some in turn for one in some]
 
 
-def contrasts(prompts: Sequence[Sequence[Labelled]], responses: int, rng: random.Random) -> list[list[Labelled]]:
-    """Of different answers to each prompt: single ones, right and wrong in turn, or a right one among wrong ones.
+def contrasts(
+    prompts: Sequence[Sequence[Labelled]], responses: int, rng: random.Random
+) -> dict[Side, list[list[Labelled]]]:
+    """Of different answers to each prompt: right and wrong ones alone, or a right one among wrong ones.
 
     What is half right is on no side of the scale, and says nothing of a judge.
     """
     sides = [([own for own in a if own.label > 0.5], [own for own in a if own.label < 0.5]) for a in prompts]
     if responses == 1:
-        right, wrong = ([own for side in sides for own in side[place]] for place in (0, 1))
-        pairs = zip(rng.sample(right, len(right)), rng.sample(wrong, len(wrong)), strict=False)
-        return [[own] for pair in pairs for own in pair]
+        right, wrong = ([[own] for side in sides for own in side[place]] for place in (0, 1))
+        return {"right": rng.sample(right, len(right)), "wrong": rng.sample(wrong, len(wrong))}
     hands = [
         [rng.choice(right), *rng.sample(wrong, responses - 1)] for right, wrong in sides
         if right and len(wrong) >= responses - 1
     ]  # fmt: skip
-    return [rng.sample(hand, responses) for hand in rng.sample(hands, len(hands))]
+    return {"several": [rng.sample(hand, responses) for hand in rng.sample(hands, len(hands))]}

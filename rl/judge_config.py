@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from polymath import places
 from polymath.chat import Mode
@@ -66,6 +75,11 @@ class PolicyJudge(JudgeSettings):
         description="Of a batch's groups, how many are judging tasks that train, one at least: what the others wrote, "
         "beside what verifiers say of it; 0 is none.",
     )
+    replay: NonNegativeInt = Field(
+        default=256,
+        description="How many judging tasks of earlier steps are kept, of each domain so many about right and so many "
+        "about wrong answers, and asked again where what was sampled has too few; 0 is none.",
+    )
     form: Literal["best", "distance"] = Field(
         default="distance",
         description="What a verdict is worth there: 1 - |s' - s| (DeepSeekMath-V2), or 1 where the best response has "
@@ -85,7 +99,7 @@ class PolicyJudge(JudgeSettings):
 
     @model_validator(mode="after")
     def _what_is_trained_has_a_share(self) -> "PolicyJudge":
-        if not self.share and (idle := [name for name in ("comparisons", "form") if self.changes(name)]):
+        if not self.share and (idle := [name for name in ("comparisons", "form", "replay") if self.changes(name)]):
             raise ValueError(f"share is 0, so that {' and '.join(idle)} would do nothing: raise it, or leave them out")
         return self
 

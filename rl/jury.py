@@ -13,7 +13,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import cast
@@ -28,8 +28,9 @@ from polymath.run_dir import StageDir, append_line, read_json, read_lines, write
 from rewards import Judgment, RubricReward
 from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
-from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, contrasts, dealt, in_turn, verdict_of
+from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, balanced, contrasts, dealt, in_turn, verdict_of
 from rl.judge_config import JudgeSettings, PolicyJudge
+from rl.replay import Line, Replay, Side
 from rl.trust import LEAST, Judged, Trust, agreement, measure
 
 LINES_TOLD = 10  # of those that cannot be used
@@ -57,6 +58,7 @@ class Jury:
         judgments = [place for place, own in enumerate(scorer.settings.values()) if isinstance(own, Judgment)]
         self.column = judgments[-1] if config.groups(2) else None  # of the rewards: what judging tasks are worth
         self.seconds = 0.0  # that the judge took, since somebody has asked for it
+        self.replay = Replay(config.replay if isinstance(config, PolicyJudge) else 0)
         self.comparisons = config.comparisons if isinstance(config, PolicyJudge) else None
         theirs = read_comparisons(self.comparisons, reward.rubric) if self.comparisons else {}
         self.from_people = {line: own for line, own in theirs.items() if judge.fits(self.dealer.from_people(own))}
@@ -78,6 +80,8 @@ class Jury:
             for line in read_lines(self.folder.looks):
                 self.trust[line["domain"]].feed(line["step"], line)
                 self.looked_at = line["step"]
+            for line in read_lines(self.folder.judgments):
+                self._remember(line)
         if step == 1 and self.too_long:
             self._tell_of_long_comparisons(step)
         self.step, self.heard = step, 0
@@ -117,18 +121,30 @@ class Jury:
     def tasks(self, rows: Sequence[Batch], count: int, rng: random.Random) -> Iterator[Batch]:
         """`count` judging tasks or fewer, and behind them what else there is: from people, and of completions.
 
-        Of completions those whose worth a verifier knows; of single ones, right and wrong in turn, in each domain: else
-        they could be told apart by it.
+        Of completions those whose worth a verifier knows, and where these are too few, what was asked before; of single
+        ones, right and wrong in turn, in each domain: else they could be told apart by it.
         """
         found = self._contrasts(rows, rng)
-        own = in_turn(found.values(), 2 if self.config.responses == 1 else 1)
-        own = self._fitting([self.dealer.labelled(hand).row for hand in own])
+        piles = (balanced(self._enough(domain, sides, count, rng)) for domain, sides in found.items())
+        own = in_turn(piles, 2 if self.config.responses == 1 else 1)
         drawn = rng.sample(list(self.from_people.values()), len(self.from_people))
         theirs = (self.dealer.from_people(one.shuffled(rng)) for one in drawn)  # in another order each time
         theirs = filter(self.judge.fits, theirs)
         share = self.config.comparisons_share if isinstance(self.config, PolicyJudge) else 0.0
         first = min(int(count * share + rng.random()), len(drawn))  # on the mean so many, however few tasks there are
         return chain(islice(theirs, first), own[: count - first], theirs, own[count - first :])
+
+    def _enough(
+        self, domain: str, sides: Mapping[Side, Sequence[Sequence[Labelled]]], count: int, rng: random.Random
+    ) -> list[list[Batch]]:
+        """Rows that ask about each side: of what was just written, and of earlier tasks where `count` needs them."""
+        most = max(min(map(len, sides.values())), -(-count // len(sides)))
+        piles = []
+        for side, hands in sides.items():
+            fresh = self._fitting([self.dealer.labelled(hand).row for hand in hands[:most]])
+            before = self.replay.draw(domain, side, most - len(fresh), rng)
+            piles.append(fresh + [self.dealer.again(line) for line in before])
+        return piles
 
     def rewards(self, rows: Sequence[Batch]) -> torch.Tensor:
         """`[B, rewards]`: what verdicts are worth beside their labels, NaN in all other rewards."""
@@ -147,6 +163,7 @@ class Jury:
         out = {
             "judge/tokens": sum(row["sample"].tokens for row in rows) / len(rows),
             "judge/reward": rewards_BR[:, self.column].mean().item(),
+            "judge/replayed_share": sum(row.get("is_replayed", False) for row in rows) / len(rows),
         }
         of_people = [not any(row["of"]) for row in rows]
         for name, is_theirs in {"judge/task_agreement": False, "judge/people_agreement": True}.items():
@@ -186,11 +203,18 @@ class Jury:
             own: Completion = row["sample"]
             labels, votes = verdict_of(row)
             faults = list(dict.fromkeys(vote.fault for vote in votes if vote.fault))
-            line = {"step": self.step, "purpose": purpose, "name": own.name, "of": row["of"], "asked": row["asked"]}
+            line = {"step": self.step, "purpose": purpose, "name": own.name, "of": row["of"]}
+            line |= {"domain": row["of_domain"], "asked": row["asked"]}
             line |= {"reasoning": own.reasoning, "content": own.content, "labels": labels}
             line |= {"scores": [vote.value for vote in votes], "faults": faults}
-            known = json.loads(row["answer"]).get("criteria")
-            append_line(self.folder.judgments, line | ({"criteria": known} if known else {}))
+            known, wanted = json.loads(row["answer"]), ("criteria", "rubric") if purpose == "task" else ("criteria",)
+            line |= {key: known[key] for key in wanted if key in known}
+            append_line(self.folder.judgments, line)
+            self._remember(line)
+
+    def _remember(self, line: Line) -> None:
+        if line["purpose"] == "task" and any(line["of"]):  # people's have a file of their own
+            self.replay.add(line)
 
     def is_due(self) -> bool:
         """Whether the judge is to be looked at before this step."""
@@ -241,7 +265,7 @@ class Jury:
             answer(rows)
             found = self._contrasts(rows, random.Random(0))
             for name in lacking:
-                hands = found.get(name, [])
+                hands = balanced(found[name].values()) if name in found else []
                 hands += [hand[::-1] for hand in hands if len(hand) > 1]
                 cases = self._fitting([self.dealer.labelled(hand).row for hand in hands])
                 known[name] = {"step": self.step, "cases": cases}
@@ -277,8 +301,8 @@ class Jury:
         scores = asyncio.run(self.scorer.bench.verify([row["sample"] for row in rows]))
         return [self.dealer.known(row, score) for row, score in zip(rows, scores, strict=True)]
 
-    def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> dict[str, list[list[Labelled]]]:
-        """Hands of answers whose worth is known, of each domain."""
+    def _contrasts(self, rows: Sequence[Batch], rng: random.Random) -> dict[str, dict[Side, list[list[Labelled]]]]:
+        """Hands of answers whose worth is known, of each domain and side."""
         self.dealer.write_rubrics(rows, self.step)
         # Of each domain's prompts, by what they say
         answers: dict[str, dict[str, dict[str, Labelled]]] = {}

@@ -38,7 +38,7 @@ from rewards.score import Score
 from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
-from rl.hands import Batch, Labelled, contrasts, dealt, verdict_of
+from rl.hands import Batch, Labelled, balanced, contrasts, dealt, verdict_of
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
 from rl.judges import ExternalModel, FrozenModel
 from rl.jury import Jury
@@ -157,11 +157,15 @@ def test_single_cases_are_as_often_right_as_wrong_and_others_have_one_right_answ
         [known(0.0), known(0.1)],
         [known(1.0), known(0.5)],
     ]
-    labels = [[own.label > 0.5 for own in hand] for hand in contrasts(prompts, 1, random.Random(0))]
-    assert labels == [[True], [False]] * 2
-    (hand,) = contrasts(prompts, 3, random.Random(0))
+    sides = contrasts(prompts, 1, random.Random(0))
+    assert {side: {own.label for (own,) in hands} for side, hands in sides.items()} == {
+        "right": {1.0}, "wrong": {0.0, 0.1, 0.2}
+    }  # fmt: skip
+    assert [hand[0].label > 0.5 for hand in balanced(sides.values())] == [True, False] * 2
+    ((hand,),) = contrasts(prompts, 3, random.Random(0)).values()
     assert sum(own.label > 0.5 for own in hand) == 1 and len(hand) == 3
-    assert contrasts([[known(1.0), known(0.5)]] * 9, 1, random.Random(0)) == []  # half right is on no side
+    half_right = contrasts([[known(1.0), known(0.5)]] * 9, 1, random.Random(0))
+    assert len(half_right["right"]) == 9 and half_right["wrong"] == []  # half right is on no side
 
 
 def alone(*answers: Judged) -> list[list[Judged]]:
@@ -427,6 +431,80 @@ def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) 
     assert rewards_BR[:, -1].tolist() == [1.0] * 4 and rewards_BR[:, :-1].isnan().all()
     judging(lambda task, response: 10)(tasks)
     assert stage.jury.rewards(tasks)[:, -1].tolist() == [1.0, 0.0] * 2
+
+
+def asked_about(tasks: list[Batch]) -> list[tuple[str, float]]:
+    """Response and label of each."""
+    return [
+        (re.findall("<response>(.*?)</response>", own["asked"])[0], json.loads(own["answer"])["labels"][0])
+        for own in tasks
+    ]
+
+
+def test_where_no_answer_is_wrong_any_more_earlier_ones_are_asked_about_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest)
+    stage.jury.begin(1)
+    first = list(stage.jury.tasks(answered("5", "7", "8"), 2, random.Random(0)))
+    (_, (wrong, _)) = asked_about(first)
+    for row in (*first, *first):  # a group
+        stage.answers([row])
+        stage.jury.keep([row], "task")
+    stage.jury.begin(2)
+    tasks = list(stage.jury.tasks(answered("9", a=4, b=5), 4, random.Random(0)))
+    assert asked_about(tasks) == [("9", 1.0), (wrong, 0.0)]  # what is new is right, and each is asked about once
+    (again,) = [own for own in tasks if own["of"] == first[1]["of"]]
+    assert {key: again[key] for key in ("prompt", "reward", "mode", "of_domain")} == {
+        key: first[1][key] for key in ("prompt", "reward", "mode", "of_domain")
+    }
+    assert json.loads(again["answer"]) == json.loads(first[1]["answer"])
+    stage.answers(tasks)
+    assert stage.jury.told(tasks, stage.jury.rewards(tasks))["judge/replayed_share"] == 0.5
+
+    resumed = Stage(tmp_path, honest)
+    resumed.jury.begin(2)
+    assert list(resumed.jury.tasks(answered("9", a=4, b=5), 4, random.Random(0))) == [
+        {key: value for key, value in own.items() if key != "sample"} for own in tasks
+    ]
+    none = Stage(tmp_path, honest, replay=0)
+    none.jury.begin(2)
+    assert list(none.jury.tasks(answered("9", a=4, b=5), 4, random.Random(0))) == []
+
+
+def test_what_is_replayed_is_of_the_same_domain_and_the_latest(tmp_path: Path) -> None:
+    def of(domain: str) -> list[Batch]:
+        return [own for own in tasks if own["of_domain"] == domain]
+
+    stage = Stage(tmp_path, honest, probe=[sum_row(2, 3), sum_row(2, 3, "hard")], replay=1)
+    for step, wrong in enumerate(("7", "8"), 1):
+        stage.jury.begin(step)
+        tasks = list(stage.jury.tasks(answered("5", wrong), 2, random.Random(0)))
+        stage.answers(tasks)
+        stage.jury.keep(tasks, "task")
+    stage.jury.begin(3)
+    rows = answered("11", a=5, b=6) + answered("13", a=6, b=7, domain="hard")
+    tasks = list(stage.jury.tasks(rows, 8, random.Random(0)))
+    assert asked_about(of("sums")) == [("11", 1.0), ("8", 0.0)] and of("hard") == []
+
+
+def test_enough_new_answers_leave_nothing_to_replay(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest)
+    for step in (1, 2):
+        stage.jury.begin(step)
+        tasks = list(stage.jury.tasks(answered("5", "7", a=2, b=3) + answered("1", "9", a=4, b=5), 2, random.Random(0)))
+        stage.answers(tasks)
+        stage.jury.keep(tasks, "task")
+        assert stage.jury.told(tasks, stage.jury.rewards(tasks))["judge/replayed_share"] == 0
+
+
+def test_of_several_responses_whole_hands_are_replayed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest, responses=2)
+    stage.jury.begin(1)
+    first = list(stage.jury.tasks(answered("5", "7"), 1, random.Random(0)))
+    stage.answers(first)
+    stage.jury.keep(first, "task")
+    stage.jury.begin(2)
+    (again,) = stage.jury.tasks(answered("9", "9", a=4, b=5), 4, random.Random(0))
+    assert again["asked"] == first[0]["asked"] and again["answer"] == first[0]["answer"]
 
 
 def test_criteria_weigh_in_a_label_what_they_weigh_in_a_verdict(tmp_path: Path) -> None:
@@ -791,12 +869,11 @@ def test_judging_tasks_have_advantages_of_their_own(trainer_for: Any, words: Any
 
 def test_what_is_too_long_for_the_judge_is_left_out(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest, votes=1)
-    rows = answered("5", "6" * 2000)
+    rows = answered("5", "6" * 2000, "7", "5")
     stage.room = 1000
-    stage.trusting().vote(rows, 2, "seed")
-    assert [len(row["sample"].votes) for row in rows] == [1, 0]
-    (task,) = stage.jury.tasks(rows, 4, random.Random(0))
-    assert json.loads(task["answer"])["labels"] == [1.0]
+    stage.trusting().vote(rows, 4, "seed")
+    assert [len(row["sample"].votes) for row in rows] == [1, 0, 1, 1]
+    assert asked_about(list(stage.jury.tasks(rows, 4, random.Random(0)))) == [("5", 1.0), ("7", 0.0)]
 
 
 def test_cases_are_looked_for_until_there_are_enough(tmp_path: Path) -> None:
