@@ -142,11 +142,14 @@ class Dealer:
         row = self._asking(comparison.rubric, comparison.task, comparison.responses, comparison.worth())
         return row | {"of": ["" for _ in comparison.responses], "of_domain": ""}
 
-    def again(self, task: Line) -> Batch:
-        """The row of a task that was asked before, from the line that was kept of it."""
-        answer = {key: task[key] for key in ("labels", "rubric", "criteria") if key in task}
-        row = judging_row(task["asked"], json.dumps(answer), self.config.mode(), self.form)
-        return row | {"of": task["of"], "of_domain": task["domain"], "is_replayed": True}
+    def again(self, line: Line, rng: random.Random) -> Batch:
+        """The row of a task that was asked before, its responses in another order."""
+        columns = [line["shown"]["responses"], line["labels"], line["of"]]
+        order = rng.sample(range(len(line["of"])), len(line["of"]))
+        responses, labels, of = ([column[place] for place in order] for column in columns)
+        rubric = Rubric.model_validate(line["rubric"])
+        row = self._asking(rubric, line["shown"]["task"], responses, labels, line.get("criteria", ()))
+        return row | {"of": of, "of_domain": line["domain"], "is_replayed": True}
 
     def known(self, row: Batch, score: Score) -> Labelled:
         """A completion with what its verifier says of it, from 0 to 1.
@@ -177,7 +180,8 @@ class Dealer:
     ) -> Batch:
         known = {"criteria": list(criteria)} if criteria else {}
         answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()} | known)
-        return judging_row(judge_prompt(rubric, task, responses), answer, self.config.mode(), self.form)
+        row = judging_row(judge_prompt(rubric, task, responses), answer, self.config.mode(), self.form)
+        return row | {"shown": {"task": task, "responses": list(responses)}}
 
 
 def verdict_of(row: Batch) -> tuple[list[float], list[Vote]]:

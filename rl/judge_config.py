@@ -78,7 +78,8 @@ class PolicyJudge(JudgeSettings):
     replay: NonNegativeInt = Field(
         default=256,
         description="How many judging tasks of earlier steps are kept, of each domain so many about right and so many "
-        "about wrong answers, and asked again where what was sampled has too few; 0 is none.",
+        "about wrong answers (with `responses`, so many hands), and asked again where what was sampled has too few; 0 "
+        "is none.",
     )
     form: Literal["best", "distance"] = Field(
         default="distance",
@@ -99,7 +100,8 @@ class PolicyJudge(JudgeSettings):
 
     @model_validator(mode="after")
     def _what_is_trained_has_a_share(self) -> "PolicyJudge":
-        if not self.share and (idle := [name for name in ("comparisons", "form", "replay") if self.changes(name)]):
+        asks = ("comparisons", "form", *(["replay"] if self.replay else []))
+        if not self.share and (idle := [name for name in asks if self.changes(name)]):
             raise ValueError(f"share is 0, so that {' and '.join(idle)} would do nothing: raise it, or leave them out")
         return self
 

@@ -30,7 +30,7 @@ from rewards.scorer import Scorer
 from rl.comparisons import read_comparisons
 from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, balanced, contrasts, dealt, in_turn, verdict_of
 from rl.judge_config import JudgeSettings, PolicyJudge
-from rl.replay import Line, Replay, Side
+from rl.replay import Line, Replay, Side, identity
 from rl.trust import LEAST, Judged, Trust, agreement, measure
 
 LINES_TOLD = 10  # of those that cannot be used
@@ -80,7 +80,7 @@ class Jury:
             for line in read_lines(self.folder.looks):
                 self.trust[line["domain"]].feed(line["step"], line)
                 self.looked_at = line["step"]
-            for line in read_lines(self.folder.judgments):
+            for line in read_lines(self.folder.judgments) if self.replay.size else ():
                 self._remember(line)
         if step == 1 and self.too_long:
             self._tell_of_long_comparisons(step)
@@ -124,8 +124,9 @@ class Jury:
         Of completions those whose worth a verifier knows, and where these are too few, what was asked before; of single
         ones, right and wrong in turn, in each domain: else they could be told apart by it.
         """
-        found = self._contrasts(rows, rng)
-        piles = (balanced(self._enough(domain, sides, count, rng)) for domain, sides in found.items())
+        found, none = self._contrasts(rows, rng), contrasts([], self.config.responses, rng)
+        domains = dict.fromkeys((*found, *self.replay.domains()))
+        piles = [balanced(self._enough(name, found.get(name, none), count, rng)) for name in domains]
         own = in_turn(piles, 2 if self.config.responses == 1 else 1)
         drawn = rng.sample(list(self.from_people.values()), len(self.from_people))
         theirs = (self.dealer.from_people(one.shuffled(rng)) for one in drawn)  # in another order each time
@@ -137,14 +138,20 @@ class Jury:
     def _enough(
         self, domain: str, sides: Mapping[Side, Sequence[Sequence[Labelled]]], count: int, rng: random.Random
     ) -> list[list[Batch]]:
-        """Rows that ask about each side: of what was just written, and of earlier tasks where `count` needs them."""
-        most = max(min(map(len, sides.values())), -(-count // len(sides)))
+        """Rows that ask about each side, in an order that is drawn: where `count` is odd, neither has always more.
+
+        They are of what was just written, and of earlier tasks where that is not enough for `count` of all and as many
+        again, which refills may take.
+        """
+        most = max(min(map(len, sides.values())), 2 * count // len(sides))
         piles = []
         for side, hands in sides.items():
-            fresh = self._fitting([self.dealer.labelled(hand).row for hand in hands[:most]])
-            before = self.replay.draw(domain, side, most - len(fresh), rng)
-            piles.append(fresh + [self.dealer.again(line) for line in before])
-        return piles
+            asking = (self.dealer.labelled(hand).row for hand in hands)
+            fresh = list(islice(filter(self.judge.fits, asking), most))
+            besides = {identity(row["shown"]) for row in fresh}
+            before = self.replay.draw(domain, side, most - len(fresh), rng, besides)
+            piles.append(fresh + [self.dealer.again(line, rng) for line in before])
+        return rng.sample(piles, len(piles))
 
     def rewards(self, rows: Sequence[Batch]) -> torch.Tensor:
         """`[B, rewards]`: what verdicts are worth beside their labels, NaN in all other rewards."""
@@ -165,9 +172,9 @@ class Jury:
             "judge/reward": rewards_BR[:, self.column].mean().item(),
             "judge/replayed_share": sum(row.get("is_replayed", False) for row in rows) / len(rows),
         }
-        of_people = [not any(row["of"]) for row in rows]
-        for name, is_theirs in {"judge/task_agreement": False, "judge/people_agreement": True}.items():
-            own = [row for row, theirs in zip(rows, of_people, strict=True) if theirs == is_theirs]
+        theirs = [row for row in rows if not any(row["of"])]
+        new = [row for row in rows if any(row["of"]) and not row.get("is_replayed", False)]
+        for name, own in {"judge/task_agreement": new, "judge/people_agreement": theirs}.items():
             if (agrees := agreement(judged(own))) is not None:
                 out[name] = agrees
         return out
@@ -207,8 +214,10 @@ class Jury:
             line |= {"domain": row["of_domain"], "asked": row["asked"]}
             line |= {"reasoning": own.reasoning, "content": own.content, "labels": labels}
             line |= {"scores": [vote.value for vote in votes], "faults": faults}
-            known, wanted = json.loads(row["answer"]), ("criteria", "rubric") if purpose == "task" else ("criteria",)
-            line |= {key: known[key] for key in wanted if key in known}
+            known = json.loads(row["answer"])
+            line |= {"criteria": known["criteria"]} if "criteria" in known else {}
+            if purpose == "task":  # what it takes to ask it again
+                line |= {"rubric": known["rubric"], "shown": row["shown"], "replayed": row.get("is_replayed", False)}
             append_line(self.folder.judgments, line)
             self._remember(line)
 

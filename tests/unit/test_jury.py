@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ from rl.hands import Batch, Labelled, balanced, contrasts, dealt, verdict_of
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
 from rl.judges import ExternalModel, FrozenModel
 from rl.jury import Jury
+from rl.replay import Replay, Side
 from rl.trust import LEAST, Judged, Trust, TrustConfig, measure
 
 RIGHT = Rubric(criteria=(Criterion(text="right"),))
@@ -420,91 +422,133 @@ def test_what_is_no_rubric_is_none(content: str) -> None:
         read_rubric(content, 10)
 
 
+def asked_about(tasks: list[Batch]) -> list[tuple[str, float]]:
+    """Response and label of each, right ones first."""
+    found = [(own["shown"]["responses"][0], json.loads(own["answer"])["labels"][0]) for own in tasks]
+    assert all(
+        f"<response>{response}</response>" in own["asked"] for (response, _), own in zip(found, tasks, strict=True)
+    )
+    return sorted(found, key=lambda one: (-one[1], one[0]))
+
+
 def test_judging_tasks_are_worth_what_they_say_beside_the_label(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest)
     rows = answered("5", "6", "5", "7") + answered("9", "9", a=4, b=5)
     tasks = list(stage.jury.tasks(rows, 4, random.Random(0)))
-    labels = [json.loads(task["answer"])["labels"] for task in tasks]
-    assert labels == [[1.0], [0.0]] * 2  # each different answer once, as many right as wrong
+    labels = [label for task in tasks for label in json.loads(task["answer"])["labels"]]
+    assert labels[:2] == labels[2:] and {*labels} == {0.0, 1.0}  # each different answer once, as many right as wrong
     judging(honest)(tasks)
     rewards_BR = stage.jury.rewards(tasks)
     assert rewards_BR[:, -1].tolist() == [1.0] * 4 and rewards_BR[:, :-1].isnan().all()
     judging(lambda task, response: 10)(tasks)
-    assert stage.jury.rewards(tasks)[:, -1].tolist() == [1.0, 0.0] * 2
+    assert stage.jury.rewards(tasks)[:, -1].tolist() == labels
 
 
-def asked_about(tasks: list[Batch]) -> list[tuple[str, float]]:
-    """Response and label of each."""
-    return [
-        (re.findall("<response>(.*?)</response>", own["asked"])[0], json.loads(own["answer"])["labels"][0])
-        for own in tasks
-    ]
+def judged_at(stage: Stage, step: int, rows: list[Batch], count: int) -> list[Batch]:
+    """The judging tasks of a step, which are kept."""
+    stage.jury.begin(step)
+    tasks = list(stage.jury.tasks(rows, count, random.Random(step)))
+    stage.answers(tasks)
+    stage.jury.keep(tasks[:count], "task")
+    return tasks
 
 
 def test_where_no_answer_is_wrong_any_more_earlier_ones_are_asked_about_again(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest)
-    stage.jury.begin(1)
-    first = list(stage.jury.tasks(answered("5", "7", "8"), 2, random.Random(0)))
-    (_, (wrong, _)) = asked_about(first)
-    for row in (*first, *first):  # a group
-        stage.answers([row])
-        stage.jury.keep([row], "task")
-    stage.jury.begin(2)
-    tasks = list(stage.jury.tasks(answered("9", a=4, b=5), 4, random.Random(0)))
-    assert asked_about(tasks) == [("9", 1.0), (wrong, 0.0)]  # what is new is right, and each is asked about once
-    (again,) = [own for own in tasks if own["of"] == first[1]["of"]]
-    assert {key: again[key] for key in ("prompt", "reward", "mode", "of_domain")} == {
-        key: first[1][key] for key in ("prompt", "reward", "mode", "of_domain")
-    }
-    assert json.loads(again["answer"]) == json.loads(first[1]["answer"])
-    stage.answers(tasks)
-    assert stage.jury.told(tasks, stage.jury.rewards(tasks))["judge/replayed_share"] == 0.5
+    first = judged_at(stage, 1, answered("5", "7"), 2)
+    tasks = judged_at(stage, 2, answered("9", a=4, b=5), 2)
+    assert asked_about(tasks) == [("9", 1.0), ("7", 0.0)]  # what is new is right
+    (again,) = (own for own in tasks if own.get("is_replayed"))
+    assert {**again, "sample": None, "is_replayed": None} == {
+        **next(own for own in first if own["of"] == again["of"]), "sample": None, "is_replayed": None
+    }  # fmt: skip
+    told = stage.jury.told(tasks, stage.jury.rewards(tasks))
+    assert told["judge/replayed_share"] == 0.5
+    lines = [line for line in read_lines(stage.folder.judgments) if line["step"] == 2]
+    assert sorted((line["labels"], line["replayed"]) for line in lines) == [([0.0], True), ([1.0], False)]
 
-    resumed = Stage(tmp_path, honest)
-    resumed.jury.begin(2)
-    assert list(resumed.jury.tasks(answered("9", a=4, b=5), 4, random.Random(0))) == [
-        {key: value for key, value in own.items() if key != "sample"} for own in tasks
-    ]
+    resumed, unbroken = Stage(tmp_path, honest), stage.jury.tasks(answered("3", a=1, b=2), 2, random.Random(3))
+    resumed.jury.begin(3)
+    assert list(resumed.jury.tasks(answered("3", a=1, b=2), 2, random.Random(3))) == list(unbroken)
     none = Stage(tmp_path, honest, replay=0)
-    none.jury.begin(2)
-    assert list(none.jury.tasks(answered("9", a=4, b=5), 4, random.Random(0))) == []
+    none.jury.begin(3)
+    assert list(none.jury.tasks(answered("3", a=1, b=2), 2, random.Random(3))) == []
 
 
-def test_what_is_replayed_is_of_the_same_domain_and_the_latest(tmp_path: Path) -> None:
-    def of(domain: str) -> list[Batch]:
-        return [own for own in tasks if own["of_domain"] == domain]
-
-    stage = Stage(tmp_path, honest, probe=[sum_row(2, 3), sum_row(2, 3, "hard")], replay=1)
+def test_a_domain_that_wrote_nothing_is_replayed_too_and_the_latest_of_each(tmp_path: Path) -> None:
+    probe = [sum_row(2, 3), sum_row(2, 3, "hard")]
+    stage = Stage(tmp_path, honest, probe=probe, replay=1)
     for step, wrong in enumerate(("7", "8"), 1):
-        stage.jury.begin(step)
-        tasks = list(stage.jury.tasks(answered("5", wrong), 2, random.Random(0)))
-        stage.answers(tasks)
-        stage.jury.keep(tasks, "task")
-    stage.jury.begin(3)
-    rows = answered("11", a=5, b=6) + answered("13", a=6, b=7, domain="hard")
-    tasks = list(stage.jury.tasks(rows, 8, random.Random(0)))
-    assert asked_about(of("sums")) == [("11", 1.0), ("8", 0.0)] and of("hard") == []
+        judged_at(stage, step, answered("5", wrong, domain="hard"), 2)
+    tasks = judged_at(stage, 3, answered("11", a=5, b=6), 2)
+    assert asked_about(tasks) == [("5", 1.0), ("8", 0.0)] and {own["of_domain"] for own in tasks} == {"hard"}
+    asked_again = judged_at(stage, 4, answered("6", "9", domain="hard"), 2)  # no right one, so one is asked again
+    assert asked_about(asked_again)[0] == ("5", 1.0) and len(asked_again) == 2
 
 
-def test_enough_new_answers_leave_nothing_to_replay(tmp_path: Path) -> None:
+def test_what_is_asked_again_does_not_outlive_what_was_written_later() -> None:
+    replay = Replay(2)
+
+    def add(response: str, label: float) -> None:
+        replay.add({"domain": "sums", "labels": [label], "shown": {"task": "2 + 3", "responses": [response]}})
+
+    def known(side: Side) -> set[str]:
+        return {line["shown"]["responses"][0] for line in replay.draw("sums", side, 9, random.Random(0))}
+
+    for response in ("6", "7", "6", "8"):
+        add(response, 0.0)
+    assert known("wrong") == {"7", "8"} and replay.draw("other", "wrong", 9, random.Random(0)) == []
+    add("8", 1.0)  # a verifier says otherwise by now
+    assert known("wrong") == {"7"} and known("right") == {"8"}
+
+
+def test_nothing_is_asked_about_twice_in_a_step(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest)
-    for step in (1, 2):
-        stage.jury.begin(step)
-        tasks = list(stage.jury.tasks(answered("5", "7", a=2, b=3) + answered("1", "9", a=4, b=5), 2, random.Random(0)))
-        stage.answers(tasks)
-        stage.jury.keep(tasks, "task")
-        assert stage.jury.told(tasks, stage.jury.rewards(tasks))["judge/replayed_share"] == 0
+    judged_at(stage, 1, answered("5", "6", "7", "8") + answered("9", "1", "2", "3", a=4, b=5), 8)
+    for seed in range(20):
+        tasks = list(stage.jury.tasks(answered("5", "6"), 4, random.Random(seed)))
+        asked = [own["asked"] for own in tasks]
+        assert len(asked) == len({*asked}) == 4
 
 
-def test_of_several_responses_whole_hands_are_replayed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_an_odd_number_of_tasks_neither_side_has_always_more(tmp_path: Path, count: int) -> None:
+    stage, labels = Stage(tmp_path, honest), Counter[float]()
+    rows = answered("5", "6", "7") + answered("9", "8", a=4, b=5) + answered("3", "1", a=1, b=2)
+    for seed in range(200):
+        tasks = islice(stage.jury.tasks(rows, count, random.Random(seed)), count)
+        labels.update(json.loads(own["answer"])["labels"][0] for own in tasks)
+    assert labels[1.0] / labels.total() == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_fits_is_asked_about_before_anything_is_replayed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest)
+    stage.room = 1000
+    rows = answered("5", *(str(place) * 2000 for place in range(1, 9)), "7")
+    for seed in range(20):
+        assert asked_about(list(stage.jury.tasks(rows, 2, random.Random(seed)))) == [("5", 1.0), ("7", 0.0)]
+
+
+def test_refills_find_tasks_among_earlier_ones(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, honest)
+    judged_at(stage, 1, answered("5", "6", "7") + answered("9", "1", "2", a=4, b=5) + answered("3", "4", a=1, b=2), 4)
+    tasks = list(stage.jury.tasks(answered("13", a=6, b=7) + answered("15", a=7, b=8), 2, random.Random(0)))
+    assert asked_about(tasks[:2])[0] == ("13", 1.0) or asked_about(tasks[:2])[0] == ("15", 1.0)
+    assert [label for _, label in asked_about(tasks)] == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_of_several_responses_whole_hands_are_replayed_in_another_order(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest, responses=2)
-    stage.jury.begin(1)
-    first = list(stage.jury.tasks(answered("5", "7"), 1, random.Random(0)))
-    stage.answers(first)
-    stage.jury.keep(first, "task")
-    stage.jury.begin(2)
-    (again,) = stage.jury.tasks(answered("9", "9", a=4, b=5), 4, random.Random(0))
-    assert again["asked"] == first[0]["asked"] and again["answer"] == first[0]["answer"]
+    judged_at(stage, 1, answered("5", "7"), 1)
+    orders = set[tuple[str, ...]]()
+    for seed in range(20):
+        (again,) = stage.jury.tasks(answered("9", "9", a=4, b=5), 4, random.Random(seed))
+        responses, labels = again["shown"]["responses"], json.loads(again["answer"])["labels"]
+        assert dict(zip(responses, labels, strict=True)) == {"5": 1.0, "7": 0.0}
+        assert dict(zip(again["of"], responses, strict=True)) == {"1/0": "5", "1/1": "7"}
+        assert f"<response 1>{responses[0]}</response 1>" in again["asked"]
+        orders.add(tuple(responses))
+    assert len(orders) == 2
 
 
 def test_criteria_weigh_in_a_label_what_they_weigh_in_a_verdict(tmp_path: Path) -> None:
@@ -637,7 +681,7 @@ def test_tasks_cannot_be_told_apart_by_their_domain(tmp_path: Path) -> None:
     stage = Stage(tmp_path, honest)
     assert list(stage.jury.tasks(right + wrong, 4, random.Random(0))) == []
     tasks = list(stage.jury.tasks(right + wrong + mixed, 4, random.Random(0)))
-    assert [json.loads(task["answer"])["labels"] for task in tasks] == [[1.0], [0.0]]
+    assert [label for _, label in asked_about(tasks)] == [1.0, 0.0]
 
 
 def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Path) -> None:
@@ -741,6 +785,8 @@ def test_what_people_have_not_judged_is_refused(tmp_path: Path, line: str, fault
         ({"judge": {}, "rewards": ["rubric", "rubric"]}, "has 2 of it"),
         ({"judge": {"share": 1}, "rewards": ["rubric"]}, "share"),
         ({"judge": {"share": 0, "form": "best"}, "rewards": ["rubric"]}, "form would do nothing"),
+        ({"judge": {"share": 0, "replay": 3}, "rewards": ["rubric"]}, "replay would do nothing"),
+        ({"judge": {"replay": -1}, "rewards": ["rubric"]}, "replay"),
         ({"judge": {"responses": 10}, "rewards": ["rubric"]}, "responses"),
         ({"judge": {"responses": 5}, "rewards": ["rubric"], "num_generations": 4}, "num_generations = 4 are all"),
         ({"judge": {}, "rewards": ["rubric"], "per_device_train_batch_size": 8}, "no place for judging tasks"),
