@@ -1,7 +1,6 @@
 """Judgments that people have made, as a JSONL file: one task a line, with responses and what they are worth."""
 
 import json
-import random
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from polymath.judging import Rubric, Showable, without_scores
 from polymath.source import nearest
 from polymath.strict import StrictModel
+from rl.cases import Case
 
 
 def _says_something(text: str) -> str:
@@ -48,18 +48,14 @@ class Comparison(StrictModel):
             raise ValueError(f"{len(self.labels)} labels for {len(self.responses)} responses")
         return self
 
-    def worth(self) -> list[float]:
-        """The label of each response."""
-        return list(self.labels) or [float(place == self.best) for place in range(len(self.responses))]
-
-    def shuffled(self, rng: random.Random) -> "Comparison":
-        """The same in another order: in a file the best one may always come first."""
-        worth, order = self.worth(), rng.sample(range(len(self.responses)), len(self.responses))
-        moved = {"responses": tuple(self.responses[own] for own in order), "labels": tuple(worth[own] for own in order)}
-        return self.model_copy(update=moved | {"best": None})
+    def case(self, rubric: Rubric) -> Case:
+        """What a judge is asked, by this rubric."""
+        labels = self.labels or tuple(float(place == self.best) for place in range(len(self.responses)))
+        of = ("",) * len(self.responses)
+        return Case(of=of, rubric=rubric, task=self.task, responses=self.responses, labels=labels)
 
 
-def read_comparisons(path: Path, rubric: Rubric | None) -> dict[int, Comparison]:
+def read_comparisons(path: Path, rubric: Rubric | None) -> dict[int, Case]:
     """All of a file's by their lines, from 1, with this rubric where one has none.
 
     Raises `ValueError` that names file, line and field.
@@ -74,7 +70,7 @@ def read_comparisons(path: Path, rubric: Rubric | None) -> dict[int, Comparison]
     return found
 
 
-def _read(line: str, place: str, rubric: Rubric | None) -> Comparison:
+def _read(line: str, place: str, rubric: Rubric | None) -> Case:
     try:
         given: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -89,6 +85,6 @@ def _read(line: str, place: str, rubric: Rubric | None) -> Comparison:
         if fault["type"] == "extra_forbidden":
             said, found = "unknown field", nearest(str(fault["loc"][-1]), Comparison.model_fields)
         raise ValueError(f"{place}: {where + ': ' if where else ''}{said}{found}") from error
-    if own.rubric is None and rubric is None:
+    if (by := own.rubric or rubric) is None:
         raise ValueError(f"{place}: rubric: is missing, and the reward 'rubric' has none: give either one")
-    return own if own.rubric else own.model_copy(update={"rubric": rubric})
+    return own.case(by)

@@ -15,9 +15,8 @@ from polymath.judging import Rubric, Vote, by_weight, judge_prompt, read_rubric,
 from polymath.run_dir import StageDir, append_line, read_lines
 from rewards import RubricReward
 from rewards.score import Score
-from rl.comparisons import Comparison
+from rl.cases import Case, Side
 from rl.judge_config import JudgeSettings
-from rl.replay import Line, Side
 
 Batch = dict[str, Any]
 T = TypeVar("T")
@@ -54,7 +53,7 @@ class Hand(NamedTuple):
 
     def votes(self) -> list[Vote]:
         """What the judge has said of each of them."""
-        return verdict_of(self.row)[1]
+        return votes_of(self.row)
 
 
 class Dealer:
@@ -127,29 +126,33 @@ class Dealer:
         """Whether a rubric applies to a completion that a judge can be shown."""
         return self.rubric(row) is not None and not self.why_worthless(row)
 
+    def row(self, case: Case) -> Batch:
+        """The row that asks about a case."""
+        known = {"criteria": case.criteria} if case.criteria else {}
+        answer = json.dumps({"labels": case.labels, "rubric": case.rubric.model_dump()} | known)
+        asked = judge_prompt(case.rubric, case.task, case.responses)
+        return judging_row(asked, answer, self.config.mode(), self.form) | {"case": case}
+
     def hand(self, shown: Sequence[Batch]) -> Hand:
-        """The row that asks about completions of one prompt, in this order."""
-        return self._hand(shown, [])
+        """What asks about completions of one prompt, in this order."""
+        return Hand(list(shown), self.row(self._case(shown)))
 
-    def labelled(self, shown: Sequence[Labelled]) -> Hand:
-        """The same about those whose worth is known, beside which the verdict is held."""
-        criteria = shown[0].criteria if len(shown) == 1 else ()
-        return self._hand([own.row for own in shown], [own.label for own in shown], criteria)
+    def labelled(self, shown: Sequence[Labelled]) -> Batch:
+        """The row that asks about those whose worth is known, beside which the verdict is held."""
+        case, criteria = self._case([own.row for own in shown]), shown[0].criteria if len(shown) == 1 else ()
+        return self.row(case.model_copy(update={"labels": tuple(own.label for own in shown), "criteria": criteria}))
 
-    def from_people(self, comparison: Comparison) -> Batch:
-        """The row that asks about what people have judged."""
-        assert comparison.rubric is not None  # see `read_comparisons`
-        row = self._asking(comparison.rubric, comparison.task, comparison.responses, comparison.worth())
-        return row | {"of": ["" for _ in comparison.responses], "of_domain": ""}
-
-    def again(self, line: Line, rng: random.Random) -> Batch:
-        """The row of a task that was asked before, its responses in another order."""
-        columns = [line["shown"]["responses"], line["labels"], line["of"]]
-        order = rng.sample(range(len(line["of"])), len(line["of"]))
-        responses, labels, of = ([column[place] for place in order] for column in columns)
-        rubric = Rubric.model_validate(line["rubric"])
-        row = self._asking(rubric, line["shown"]["task"], responses, labels, line.get("criteria", ()))
-        return row | {"of": of, "of_domain": line["domain"], "is_replayed": True}
+    def _case(self, shown: Sequence[Batch]) -> Case:
+        samples: list[Completion] = [own["sample"] for own in shown]
+        rubric = self.rubric(shown[0])
+        assert rubric is not None
+        return Case(
+            domain=shown[0]["domain"],
+            of=tuple(own.name for own in samples),
+            rubric=rubric,
+            task=shown[0]["asked"],
+            responses=tuple(own.content for own in samples),
+        )
 
     def known(self, row: Batch, score: Score) -> Labelled:
         """A completion with what its verifier says of it, from 0 to 1.
@@ -163,37 +166,16 @@ class Dealer:
             return Labelled(row, by_weight(criteria, rubric), criteria)
         return Labelled(row, min(max(score.value, 0.0), 1.0))
 
-    def _hand(self, shown: Sequence[Batch], labels: Sequence[float], criteria: Sequence[float | None] = ()) -> Hand:
-        rubric = self.rubric(shown[0])
-        assert rubric is not None
-        row = self._asking(rubric, shown[0]["asked"], [own["sample"].content for own in shown], labels, criteria)
-        own = {"of": [own["sample"].name for own in shown], "of_domain": shown[0]["domain"]}
-        return Hand(list(shown), row | own)
 
-    def _asking(
-        self,
-        rubric: Rubric,
-        task: str,
-        responses: Sequence[str],
-        labels: Sequence[float],
-        criteria: Sequence[float | None] = (),
-    ) -> Batch:
-        known = {"criteria": list(criteria)} if criteria else {}
-        answer = json.dumps({"labels": list(labels), "rubric": rubric.model_dump()} | known)
-        row = judging_row(judge_prompt(rubric, task, responses), answer, self.config.mode(), self.form)
-        return row | {"shown": {"task": task, "responses": list(responses)}}
+def votes_of(row: Batch) -> list[Vote]:
+    """What the verdict in a judging row says of each response.
 
-
-def verdict_of(row: Batch) -> tuple[list[float], list[Vote]]:
-    """The labels of a judging row, where it has them, and the votes of its verdict on each response.
-
-    A verdict that breaks the format says nothing; one beside labels by criterion says what it says of these.
+    One that breaks the format says nothing; one beside labels by criterion says what it says of these.
     """
-    answer, own, count = json.loads(row["answer"]), row["sample"], len(row["of"])
+    case, own = row["case"], row["sample"]
     if own.faults:
-        return answer["labels"], unreadable(own.faults[0], count)
-    rubric = Rubric.model_validate(answer["rubric"])
-    return answer["labels"], read_votes(own.content, count, rubric, answer.get("criteria", ()))
+        return unreadable(own.faults[0], len(case.responses))
+    return read_votes(own.content, len(case.responses), case.rubric, case.criteria)
 
 
 def dealt(rows: Sequence[Batch], size: int, rng: random.Random) -> list[list[Batch]]:

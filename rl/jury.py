@@ -10,7 +10,6 @@ formula for this; what a verdict is worth is DeepSeek-GRM's or DeepSeekMath-V2's
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +26,11 @@ from polymath.judging import Vote
 from polymath.run_dir import StageDir, append_line, read_json, read_lines, write_json
 from rewards import Judgment, RubricReward
 from rewards.scorer import Scorer
+from rl.cases import Case, Side
 from rl.comparisons import read_comparisons
-from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, balanced, contrasts, dealt, in_turn, verdict_of
+from rl.hands import Ask, Batch, Dealer, Hand, Judge, Labelled, balanced, contrasts, dealt, in_turn, votes_of
 from rl.judge_config import JudgeSettings, PolicyJudge
-from rl.replay import Line, Replay, Side, identity
+from rl.replay import Replay
 from rl.trust import LEAST, Judged, Trust, agreement, measure
 
 LINES_TOLD = 10  # of those that cannot be used
@@ -61,7 +61,7 @@ class Jury:
         self.replay = Replay(config.replay if isinstance(config, PolicyJudge) else 0)
         self.comparisons = config.comparisons if isinstance(config, PolicyJudge) else None
         theirs = read_comparisons(self.comparisons, reward.rubric) if self.comparisons else {}
-        self.from_people = {line: own for line, own in theirs.items() if judge.fits(self.dealer.from_people(own))}
+        self.from_people = {line: own for line, own in theirs.items() if judge.fits(self.dealer.row(own))}
         self.too_long = [line for line in theirs if line not in self.from_people]
         brings = [row for row in probe if row["rubric"] or reward.rubric or config.writes_rubrics]
         self.probe = brings or list(probe)  # in a domain without any rubric nothing is judged
@@ -81,7 +81,8 @@ class Jury:
                 self.trust[line["domain"]].feed(line["step"], line)
                 self.looked_at = line["step"]
             for line in read_lines(self.folder.judgments) if self.replay.size else ():
-                self._remember(line)
+                if line["purpose"] == "task":
+                    self._remember(Case.model_validate({key: line[key] for key in Case.model_fields}))
         if step == 1 and self.too_long:
             self._tell_of_long_comparisons(step)
         self.step, self.heard = step, 0
@@ -129,7 +130,7 @@ class Jury:
         piles = [balanced(self._enough(name, found.get(name, none), count, rng)) for name in domains]
         own = in_turn(piles, 2 if self.config.responses == 1 else 1)
         drawn = rng.sample(list(self.from_people.values()), len(self.from_people))
-        theirs = (self.dealer.from_people(one.shuffled(rng)) for one in drawn)  # in another order each time
+        theirs = (self.dealer.row(one.shuffled(rng)) for one in drawn)  # in another order each time
         theirs = filter(self.judge.fits, theirs)
         share = self.config.comparisons_share if isinstance(self.config, PolicyJudge) else 0.0
         first = min(int(count * share + rng.random()), len(drawn))  # on the mean so many, however few tasks there are
@@ -146,11 +147,10 @@ class Jury:
         most = max(min(map(len, sides.values())), 2 * count // len(sides))
         piles = []
         for side, hands in sides.items():
-            asking = (self.dealer.labelled(hand).row for hand in hands)
-            fresh = list(islice(filter(self.judge.fits, asking), most))
-            besides = {identity(row["shown"]) for row in fresh}
+            fresh = list(islice(filter(self.judge.fits, map(self.dealer.labelled, hands)), most))
+            besides = {row["case"].identity() for row in fresh}
             before = self.replay.draw(domain, side, most - len(fresh), rng, besides)
-            piles.append(fresh + [self.dealer.again(line, rng) for line in before])
+            piles.append(fresh + [self.dealer.row(case.shuffled(rng)) | {"is_replayed": True} for case in before])
         return rng.sample(piles, len(piles))
 
     def rewards(self, rows: Sequence[Batch]) -> torch.Tensor:
@@ -172,8 +172,8 @@ class Jury:
             "judge/reward": rewards_BR[:, self.column].mean().item(),
             "judge/replayed_share": sum(row.get("is_replayed", False) for row in rows) / len(rows),
         }
-        theirs = [row for row in rows if not any(row["of"])]
-        new = [row for row in rows if any(row["of"]) and not row.get("is_replayed", False)]
+        theirs = [row for row in rows if not any(row["case"].of)]
+        new = [row for row in rows if any(row["case"].of) and not row.get("is_replayed", False)]
         for name, own in {"judge/task_agreement": new, "judge/people_agreement": theirs}.items():
             if (agrees := agreement(judged(own))) is not None:
                 out[name] = agrees
@@ -208,22 +208,22 @@ class Jury:
         """Write down what the judge was asked and what it said, all of it, for people to read."""
         for row in rows:
             own: Completion = row["sample"]
-            labels, votes = verdict_of(row)
+            case: Case = row["case"]
+            votes = votes_of(row)
             faults = list(dict.fromkeys(vote.fault for vote in votes if vote.fault))
-            line = {"step": self.step, "purpose": purpose, "name": own.name, "of": row["of"]}
-            line |= {"domain": row["of_domain"], "asked": row["asked"]}
-            line |= {"reasoning": own.reasoning, "content": own.content, "labels": labels}
+            line = {"step": self.step, "purpose": purpose, "name": own.name, "asked": row["asked"]}
+            line |= {"reasoning": own.reasoning, "content": own.content}
             line |= {"scores": [vote.value for vote in votes], "faults": faults}
-            known = json.loads(row["answer"])
-            line |= {"criteria": known["criteria"]} if "criteria" in known else {}
-            if purpose == "task":  # what it takes to ask it again
-                line |= {"rubric": known["rubric"], "shown": row["shown"], "replayed": row.get("is_replayed", False)}
+            if purpose == "task":  # with all that it takes to ask about it again
+                line |= case.model_dump(mode="json") | {"replayed": row.get("is_replayed", False)}
+                self._remember(case)
+            else:
+                line |= case.model_dump(mode="json", include={"of", "domain", "labels", "criteria"})
             append_line(self.folder.judgments, line)
-            self._remember(line)
 
-    def _remember(self, line: Line) -> None:
-        if line["purpose"] == "task" and any(line["of"]):  # people's have a file of their own
-            self.replay.add(line)
+    def _remember(self, case: Case) -> None:
+        if any(case.of):  # people's have a file of their own
+            self.replay.add(case)
 
     def is_due(self) -> bool:
         """Whether the judge is to be looked at before this step."""
@@ -276,10 +276,12 @@ class Jury:
             for name in lacking:
                 hands = balanced(found[name].values()) if name in found else []
                 hands += [hand[::-1] for hand in hands if len(hand) > 1]
-                cases = self._fitting([self.dealer.labelled(hand).row for hand in hands])
-                known[name] = {"step": self.step, "cases": cases}
+                cases = [row["case"] for row in self._fitting(list(map(self.dealer.labelled, hands)))]
+                known[name] = {"step": self.step, "cases": [own.model_dump(mode="json") for own in cases]}
             write_json(self.folder.probe, known)
-        return {name: own["cases"] for name, own in read_json(self.folder.probe).items()}
+        return {
+            name: [self.dealer.row(Case.model_validate(case)) for case in own["cases"]] for name, own in known.items()
+        }
 
     def _fresh_hands(self, fresh: Sequence[Batch]) -> list[Batch]:
         """What the policy answers now, shown as votes are asked for: alone, or several answers to a prompt together."""
@@ -287,7 +289,7 @@ class Jury:
         size = self.config.responses
         hands = [known[start : start + size] for start in range(0, len(known), size)]
         hands = [[own for own in hand if self.dealer.can_be_judged(own.row)] for hand in hands]
-        return [self.dealer.labelled(hand).row for hand in hands if len(hand) == size]
+        return [self.dealer.labelled(hand) for hand in hands if len(hand) == size]
 
     def _fitting(self, rows: Sequence[Batch]) -> list[Batch]:
         return [row for row in rows if self.judge.fits(row)]
@@ -345,8 +347,11 @@ class Look:
 def judged(rows: Sequence[Batch]) -> list[list[Judged]]:
     """What verdicts on labelled responses say, verdict by verdict."""
     return [
-        [Judged(vote.value, label, vote.place, len(labels)) for vote, label in zip(votes, labels, strict=True)]
-        for labels, votes in map(verdict_of, rows)
+        [
+            Judged(vote.value, label, vote.place, len(row["case"].labels))
+            for vote, label in zip(votes_of(row), row["case"].labels, strict=True)
+        ]
+        for row in rows
     ]
 
 

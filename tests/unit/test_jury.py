@@ -37,13 +37,14 @@ from rewards import Judgment, OwnVerifier, RubricReward, open_bench
 from rewards.rubric import mean_vote
 from rewards.score import Score
 from rewards.scorer import Scorer
+from rl.cases import Case, Side
 from rl.comparisons import read_comparisons
 from rl.config import GrpoConfig
-from rl.hands import Batch, Labelled, balanced, contrasts, dealt, verdict_of
+from rl.hands import Batch, Labelled, balanced, contrasts, dealt, votes_of
 from rl.judge_config import ExternalJudge, Judge, PolicyJudge
 from rl.judges import ExternalModel, FrozenModel
 from rl.jury import Jury
-from rl.replay import Replay, Side
+from rl.replay import Replay
 from rl.trust import LEAST, Judged, Trust, TrustConfig, measure
 
 RIGHT = Rubric(criteria=(Criterion(text="right"),))
@@ -424,7 +425,7 @@ def test_what_is_no_rubric_is_none(content: str) -> None:
 
 def asked_about(tasks: list[Batch]) -> list[tuple[str, float]]:
     """Response and label of each, right ones first."""
-    found = [(own["shown"]["responses"][0], json.loads(own["answer"])["labels"][0]) for own in tasks]
+    found = [(own["case"].responses[0], json.loads(own["answer"])["labels"][0]) for own in tasks]
     assert all(
         f"<response>{response}</response>" in own["asked"] for (response, _), own in zip(found, tasks, strict=True)
     )
@@ -460,7 +461,7 @@ def test_where_no_answer_is_wrong_any_more_earlier_ones_are_asked_about_again(tm
     assert asked_about(tasks) == [("9", 1.0), ("7", 0.0)]  # what is new is right
     (again,) = (own for own in tasks if own.get("is_replayed"))
     assert {**again, "sample": None, "is_replayed": None} == {
-        **next(own for own in first if own["of"] == again["of"]), "sample": None, "is_replayed": None
+        **next(own for own in first if own["case"].of == again["case"].of), "sample": None, "is_replayed": None
     }  # fmt: skip
     told = stage.jury.told(tasks, stage.jury.rewards(tasks))
     assert told["judge/replayed_share"] == 0.5
@@ -481,7 +482,7 @@ def test_a_domain_that_wrote_nothing_is_replayed_too_and_the_latest_of_each(tmp_
     for step, wrong in enumerate(("7", "8"), 1):
         judged_at(stage, step, answered("5", wrong, domain="hard"), 2)
     tasks = judged_at(stage, 3, answered("11", a=5, b=6), 2)
-    assert asked_about(tasks) == [("5", 1.0), ("8", 0.0)] and {own["of_domain"] for own in tasks} == {"hard"}
+    assert asked_about(tasks) == [("5", 1.0), ("8", 0.0)] and {own["case"].domain for own in tasks} == {"hard"}
     asked_again = judged_at(stage, 4, answered("6", "9", domain="hard"), 2)  # no right one, so one is asked again
     assert asked_about(asked_again)[0] == ("5", 1.0) and len(asked_again) == 2
 
@@ -490,10 +491,11 @@ def test_what_is_asked_again_does_not_outlive_what_was_written_later() -> None:
     replay = Replay(2)
 
     def add(response: str, label: float) -> None:
-        replay.add({"domain": "sums", "labels": [label], "shown": {"task": "2 + 3", "responses": [response]}})
+        case = Case(domain="sums", of=("1/0",), rubric=RIGHT, task="2 + 3", responses=(response,), labels=(label,))
+        replay.add(case)
 
     def known(side: Side) -> set[str]:
-        return {line["shown"]["responses"][0] for line in replay.draw("sums", side, 9, random.Random(0))}
+        return {case.responses[0] for case in replay.draw("sums", side, 9, random.Random(0))}
 
     for response in ("6", "7", "6", "8"):
         add(response, 0.0)
@@ -543,9 +545,9 @@ def test_of_several_responses_whole_hands_are_replayed_in_another_order(tmp_path
     orders = set[tuple[str, ...]]()
     for seed in range(20):
         (again,) = stage.jury.tasks(answered("9", "9", a=4, b=5), 4, random.Random(seed))
-        responses, labels = again["shown"]["responses"], json.loads(again["answer"])["labels"]
+        responses, labels = again["case"].responses, json.loads(again["answer"])["labels"]
         assert dict(zip(responses, labels, strict=True)) == {"5": 1.0, "7": 0.0}
-        assert dict(zip(again["of"], responses, strict=True)) == {"1/0": "5", "1/1": "7"}
+        assert dict(zip(again["case"].of, responses, strict=True)) == {"1/0": "5", "1/1": "7"}
         assert f"<response 1>{responses[0]}</response 1>" in again["asked"]
         orders.add(tuple(responses))
     assert len(orders) == 2
@@ -581,7 +583,7 @@ def test_a_verdict_is_held_beside_the_criteria_that_a_verifier_checks(tmp_path: 
     for own, scores in zip(tasks, ((10, 10, 10, 10, 0), (0, 0, 0, 0, 10)), strict=True):
         wrote(own, verdict(scores))  # an honest judge who thinks otherwise of the style than of the rest
         own["reward"] = "judgment"
-    assert [verdict_of(own)[1][0].value for own in tasks] == [1.0, 0.0]
+    assert [votes_of(own)[0].value for own in tasks] == [1.0, 0.0]
     with open_bench(SandboxConfig()) as bench:
         scores = asyncio.run(Judgment.model_validate({"form": form})([row["sample"] for row in tasks], bench))
     assert [score.value for score in scores if score] == [1.0, 1.0]
@@ -637,7 +639,7 @@ def test_a_look_is_remembered(tmp_path: Path, responses: int) -> None:
     first = Stage(tmp_path, honest, probe=probe, responses=responses)
     first.look(5, a_policy(lambda a, b: str(a + b + next(wrong_half) % 2)), 2)
     cases = read_json(first.folder.probe)["sums"]["cases"]
-    labels = [json.loads(case["answer"])["labels"] for case in cases]
+    labels = [case["labels"] for case in cases]
     assert sum(map(sum, labels)) * 2 == sum(map(len, labels)) >= 36  # as many right as wrong
     again = Stage(tmp_path, honest, probe=probe, responses=responses)
     again.jury.begin(14)
@@ -697,7 +699,7 @@ def test_what_people_have_judged_trains_beside_what_verifiers_have(tmp_path: Pat
     theirs = ["Say" in task["asked"] or "Sing" in task["asked"] for task in tasks]
     assert theirs == [True] * 2 + [False] * 2 + [True] * 4  # and behind them what is left
     assert {len(json.loads(task["answer"])["labels"]) for task in tasks[4:] + tasks[:2]} == {1, 2}
-    several = [task for task in tasks if len(task["of"]) == 2]
+    several = [task for task in tasks if len(task["case"].of) == 2]
     for row in several:
         wrote(row, verdict([10 if label else 0 for label in json.loads(row["answer"])["labels"]]))
     orders = [
