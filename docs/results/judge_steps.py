@@ -8,7 +8,15 @@ import statistics
 import sys
 from pathlib import Path
 
-COLUMNS = ("run", "verified worth", "step, s", "judging, % of it", "steps with votes", "steps with judging tasks")
+COLUMNS = (
+    "run",
+    "verified worth",
+    "by the judge",
+    "step, s",
+    "judging, % of it",
+    "steps with votes",
+    "steps with judging tasks",
+)
 
 
 def main(path: Path, first: int, last: int) -> None:
@@ -24,7 +32,11 @@ def main(path: Path, first: int, last: int) -> None:
         step, judge = (sum(own.get(key, 0.0) for own in lines) for key in ("time/step", "time/judge"))
         worth = statistics.mean(own["reward/verifier"] for own in lines)
         counts = [sum(key in own for own in lines) for key in ("reward/rubric", "judge/reward")]
-        rows.append([name, f"{worth:.3f}", f"{step / len(lines):.2f}", f"{100 * judge / step:.0f}", *map(str, counts)])
+        votes = [own["reward/rubric"] for own in lines if "reward/rubric" in own]
+        voted = f"{statistics.mean(votes):.3f}" if votes else ""
+        rows.append(
+            [name, f"{worth:.3f}", voted, f"{step / len(lines):.2f}", f"{100 * judge / step:.0f}", *map(str, counts)]
+        )
     sys.stdout.write("".join(f"| {' | '.join(row)} |\n" for row in rows))
 
 
